@@ -1,0 +1,24 @@
+"""Portico runs any WSGI application behind any web server, over any gateway protocol.
+
+>>> import portico
+>>> portico.run(app)  # doctest: +SKIP
+
+`run` and `serve` are loaded on first use, so that ``import portico`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from portico.entry import run, serve
+
+__version__ = "0.1.0"
+__all__ = ["run", "serve"]
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        from portico import entry  # noqa: PLC0415 - lazy: 1 ms that a mere import need not pay
+
+        return getattr(entry, name)
+    raise AttributeError(f"module 'portico' has no attribute {name!r}")
