@@ -1,0 +1,185 @@
+"""System calls: counted where Portico makes them, for one small request each."""
+
+import os
+import select
+import socket
+from collections import Counter
+
+import pytest
+
+from engine_harness import (
+    KEEPING,
+    ONE_SHOT,
+    PLAIN,
+    PROTOCOLS,
+    Running,
+    hello,
+    request_octets,
+    until,
+)
+from portico.engine import poller as poller_module
+from portico.transports.stream import Stream
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(select, "epoll"), reason="what is counted here is Linux's"
+)
+
+
+class Calls(list):
+    """The names of calls on a server's descriptors, in order."""
+
+    def __init__(self):
+        self.locks = 0
+        self.counting = False
+
+    def note(self, name):
+        if self.counting:
+            self.append(name)
+
+    def wrap(self, name, function):
+        def counted(*arguments):
+            self.note(name)
+            return function(*arguments)
+
+        return counted
+
+
+class CountedLock:
+    def __init__(self, lock, calls):
+        self._lock = lock
+        self._calls = calls
+
+    def __enter__(self):
+        self._calls.locks += self._calls.counting
+        self._lock.acquire()
+
+    def __exit__(self, *_):
+        self._lock.release()
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    calls = Calls()
+    for name in ("read", "write", "writev", "sendfile", "close", "set_blocking"):
+        monkeypatch.setattr(os, name, calls.wrap(name, getattr(os, name)))
+    for name in ("register", "unregister", "poll"):
+        method = getattr(poller_module.EpollPoller, name)
+        monkeypatch.setattr(poller_module.EpollPoller, name, calls.wrap(f"epoll.{name}", method))
+    for name in ("wait", "shutdown_write", "reset"):
+        monkeypatch.setattr(Stream, name, calls.wrap(name, getattr(Stream, name)))
+    return calls
+
+
+def counted(server, calls):
+    server.engine._lock = CountedLock(server.engine._lock, calls)
+    for gate in server.engine._gates:
+        gate.listener.accept = calls.wrap("accept", gate.listener.accept)
+
+
+@pytest.mark.parametrize("protocol", KEEPING)
+@pytest.mark.parametrize("threads", [1, 16])
+def test_kept_connection_one_read_one_write(calls, protocol, threads):
+    with Running(hello, protocol, threads=threads) as server:
+        counted(server, calls)
+        with server.connect(protocol) as frontend:
+            for _ in range(3):
+                frontend.ask()
+            calls.counting = True
+            for _ in range(10):
+                frontend.ask()
+            calls.counting = False
+    # the poll that begins the count may have begun before it, and one more may follow the last
+    found = Counter(calls)
+    assert 9 <= found.pop("epoll.poll") <= 11
+    assert found == {"read": 10, "write": 10}
+    assert calls.locks == 0
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_new_connection_whose_request_is_there(calls, protocol):
+    """Never registered with the poller: accept, read, write, close."""
+    with socket.socket() as sock:
+        server = Running(hello, protocol, threads=16)
+        counted(server, calls)
+        sock.connect(("127.0.0.1", server.ports[protocol]))
+        sock.sendall(request_octets(protocol, keep=False))
+        calls.counting = True
+        # AJP keeps the connection in any case
+        last = "epoll.register" if protocol == "ajp" else "close"
+        with server:
+            sock.settimeout(20)
+            assert sock.recv(65_536)
+            until(lambda: last in calls[calls.index("accept") :], last)
+            calls.counting = False
+    started = calls.index("accept")
+    wanted = ["accept", "set_blocking", "read", "write", last]
+    assert calls[started : started + 5] == wanted
+
+
+@pytest.mark.parametrize("protocol", ONE_SHOT)
+def test_new_connection_takes_the_lock_once(calls, protocol):
+    with socket.socket() as sock:
+        server = Running(hello, protocol, threads=16)
+        counted(server, calls)
+        sock.connect(("127.0.0.1", server.ports[protocol]))
+        sock.sendall(request_octets(protocol))
+        calls.counting = True
+        with server:
+            sock.settimeout(20)
+            while sock.recv(65_536):
+                pass
+            calls.counting = False
+    assert calls.locks <= 1
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("size", [1, 10_000, 100_000])
+def test_response_of_one_block_is_one_write(calls, protocol, size):
+    def app(_environ, start_response):
+        start_response("200 OK", PLAIN)
+        return [b"x" * size]
+
+    with Running(app, protocol) as server, server.connect(protocol) as frontend:
+        calls.counting = True
+        answer = frontend.ask()
+        calls.counting = False
+    assert len(answer.body) == size
+    found = Counter(calls)
+    assert found["write"] + found["writev"] == 1
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_each_streamed_block_is_one_write(calls, protocol):
+    def app(_environ, start_response):
+        start_response("200 OK", [("Content-Length", "9")])
+        yield b"one"
+        yield b"two"
+        yield b"six"
+
+    with Running(app, protocol) as server, server.connect(protocol) as frontend:
+        calls.counting = True
+        assert frontend.ask().body == b"onetwosix"
+        calls.counting = False
+    assert Counter(calls)["write"] == 3
+
+
+@pytest.mark.parametrize("protocol", ["fastcgi", "scgi", "uwsgi"])
+def test_small_body_costs_no_read_of_its_own(calls, protocol):
+    def app(environ, start_response):
+        body = environ["wsgi.input"].read()
+        start_response("200 OK", PLAIN)
+        return [body]
+
+    with socket.socket() as sock:
+        server = Running(app, protocol)
+        counted(server, calls)
+        sock.connect(("127.0.0.1", server.ports[protocol]))
+        sock.sendall(request_octets(protocol, body=b"b" * 1000, keep=False))
+        calls.counting = True
+        with server:
+            sock.settimeout(20)
+            while sock.recv(65_536):
+                pass
+            calls.counting = False
+    found = Counter(calls)
+    assert (found["read"], found["write"], found["wait"]) == (1, 1, 0)
