@@ -1,0 +1,332 @@
+"""Every setting, declared once: type, default, unit, bounds and prose.
+
+Flags, environment names, YAML keys, refusals, the reference page and the sample file come from
+here. Not on the CGI path, hence a dataclass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from portico.errors import ConfigError
+from portico.limits import Limits
+from portico.transports import bind as bind_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+#: Characters of a refused text that are repeated to the operator.
+_MOST_SHOWN = 80
+
+_TRUTH = {"yes": True, "true": True, "on": True, "1": True,
+          "no": False, "false": False, "off": False, "0": False}  # fmt: skip
+
+_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """What is known of one setting.
+
+    Attributes:
+        name: Its name in `Settings`, and its YAML key.
+        kind: Its type as declared, e.g. ``"int"``.
+        default: Its value where nothing is said.
+        section: Heading under which it is documented.
+        doc: One or two sentences.
+        unit: Unit of a number, in the plural; empty for none.
+        flag: Command-line flag where it does not follow from the name.
+        metavar: Stands for the value in help texts.
+        least: Least number accepted.
+        most: Greatest number accepted.
+        choices: All texts accepted; empty for any.
+        check: Raises `ValueError` or `ConfigError` for a text that cannot be.
+        example: Stands in the sample file where the default says nothing.
+    """
+
+    name: str = ""
+    kind: str = ""
+    default: Any
+    section: str
+    doc: str
+    unit: str = ""
+    flag: str = ""
+    metavar: str = ""
+    least: float = 0
+    most: float = 0
+    choices: tuple[str, ...] = ()
+    check: Callable[[str], object] | None = None
+    example: str = ""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it takes several values."""
+        return self.kind.startswith("tuple")
+
+    @property
+    def expected(self) -> str:
+        """What a value must be, as a refusal says it."""
+        if self.kind in {"int", "float"}:
+            number = "a whole number" if self.kind == "int" else "a number"
+            unit = f" of {self.unit}" if self.unit else ""
+            return f"{number}{unit} from {self.least:,} to {self.most:,}".replace(",", "_")
+        if self.kind == "bool":
+            return "yes or no"
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        return "a list of texts" if self.repeatable else "a text"
+
+    def read(self, value: object, source: str = "") -> Any:
+        """Convert *value*, a text or of the right type already, and check it.
+
+        Args:
+            value: From the command line, the environment, a file or a caller.
+            source: Where it came from, for the refusal.
+
+        Raises:
+            ConfigError: names the setting, the source and what is accepted.
+        """
+        try:
+            return _READERS[self.kind](self, value)
+        except _WrongType:
+            text = f"{self.name} is {_brief(value)}, must be {self.expected}"
+        except ConfigError as error:
+            text = str(error)
+        except ValueError as error:
+            text = f"{self.name}: {error}"
+        behind = f" ({source})" if source else ""
+        raise ConfigError(text + behind, key=self.name, source=source)
+
+
+def _brief(value: object) -> str:
+    """Show a refused value; a list or mapping only by its kind, as a bind may hold a secret."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= _MOST_SHOWN else value[:_MOST_SHOWN] + "...")
+    if isinstance(value, int):
+        return repr(value) if value.bit_length() <= 64 else "a number out of all bounds"
+    if isinstance(value, float):
+        return repr(value)
+    return f"a {type(value).__name__}"
+
+
+class _WrongType(Exception):  # noqa: N818 - never leaves this module
+    """The value is not what `Option.expected` says."""
+
+
+def _read_int(option: Option, value: object) -> int:
+    if isinstance(value, str):
+        try:
+            value = int(value)
+        except ValueError:
+            raise _WrongType from None
+    if type(value) is not int or not option.least <= value <= option.most:
+        raise _WrongType
+    return value
+
+
+def _read_float(option: Option, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise _WrongType
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        raise _WrongType from None
+    if not option.least <= number <= option.most:  # refuses NaN as well
+        raise _WrongType
+    return number
+
+
+def _read_bool(_: Option, value: object) -> bool:
+    truth = _TRUTH.get(value.lower()) if isinstance(value, str) else value
+    if not isinstance(truth, bool):
+        raise _WrongType
+    return truth
+
+
+def _read_text(option: Option, value: object) -> str:
+    if not isinstance(value, str) or (option.choices and value not in option.choices):
+        raise _WrongType
+    if option.check is not None:
+        option.check(value)
+    return value
+
+
+def _read_text_or_none(option: Option, value: object) -> str | None:
+    return None if value is None else _read_text(option, value)
+
+
+def _read_texts(option: Option, value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = value.split()
+    if not isinstance(value, (list, tuple)):
+        raise _WrongType
+    return tuple(_read_text(option, entry) for entry in value)
+
+
+_READERS: dict[str, Callable[[Option, object], Any]] = {
+    "int": _read_int,
+    "float": _read_float,
+    "bool": _read_bool,
+    "str": _read_text,
+    "str | None": _read_text_or_none,
+    "tuple[str, ...]": _read_texts,
+}
+
+
+def option(default: T, **declared: Any) -> T:
+    """Declare a setting; the keywords are the attributes of `Option`."""
+    declared["default"] = default
+    made = Option(**declared)
+    # a bind may hold a secret, which no repr() may show
+    hidden = made.section == "listening"
+    return field(default=default, repr=not hidden, metadata={"option": made})
+
+
+def _check_mount(text: str) -> None:
+    if not text.startswith("/"):
+        raise ValueError(f"{text!r} does not begin with a slash, such as /app; / is the root")
+    if "//" in text or "?" in text or "#" in text:
+        raise ValueError(f"{text!r} is no plain path, such as /app")
+
+
+_SECONDS: dict[str, Any] = {"section": "timeouts", "unit": "seconds", "least": 0.1, "most": 86_400}
+_OCTETS: dict[str, Any] = {"section": "limits", "unit": "bytes"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of a serving process; checked when made.
+
+    Raises:
+        ConfigError: a value out of its bounds.
+    """
+
+    bind: tuple[str, ...] = option(
+        (),
+        section="listening",
+        metavar="URL",
+        check=bind_url.parse,
+        example="[fastcgi://127.0.0.1:9000]",
+        doc="Where to listen: `PROTOCOL[+TRANSPORT]://ADDRESS[?option=value&...]`, such as"
+        " `scgi://127.0.0.1:4000` or `fastcgi+unix:///run/app.sock?mode=660&group=www-data`."
+        " May be given several times.",
+    )
+    max_connections: int = option(
+        10_000,
+        section="listening",
+        unit="connections",
+        least=1,
+        most=1_000_000,
+        doc="Connections held open at the same time; further ones wait in the kernel's queue.",
+    )
+    mount: str | None = option(
+        None,
+        section="application",
+        metavar="PREFIX",
+        check=_check_mount,
+        example="/app",
+        doc="Path below which the application lives: SCRIPT_NAME is exactly that, PATH_INFO the"
+        " rest. Without it, Portico goes by what the web server says and repairs known mistakes.",
+    )
+    disable_repairs: tuple[str, ...] = option(
+        (),
+        section="application",
+        flag="--disable-repair",
+        metavar="NAME",
+        example="[nginx-stock-fastcgi]",
+        doc="Names of SCRIPT_NAME and PATH_INFO repairs that are not to be made. May be given"
+        " several times.",
+    )
+    debug: bool = option(
+        False,
+        section="application",
+        doc="Whether an error page shows the traceback to the visitor.",
+    )
+    threads: int = option(
+        16,
+        section="concurrency",
+        unit="threads",
+        least=1,
+        most=10_000,
+        doc="Requests that run at the same time in one process. Threads start when first needed.",
+    )
+    queue_timeout: float = option(
+        30.0,
+        **_SECONDS | {"section": "concurrency"},
+        doc="Longest wait of a request for a free thread; after it, the answer is 503.",
+    )
+    max_params_bytes: int = option(
+        _LIMITS.max_params_bytes,
+        **_OCTETS,
+        least=1024,
+        most=268_435_456,
+        doc="Most octets of all parameters (request headers among them) of one request.",
+    )
+    max_params: int = option(
+        _LIMITS.max_params,
+        section="limits",
+        unit="parameters",
+        least=16,
+        most=100_000,
+        doc="Most parameters (request headers among them) of one request.",
+    )
+    body_spool_bytes: int = option(
+        262_144,
+        **_OCTETS,
+        least=0,
+        most=1_073_741_824,
+        doc="Body that arrives while the application writes is kept in memory up to this size,"
+        " and in a temporary file above it.",
+    )
+    drain_bytes: int = option(
+        1_048_576,
+        **_OCTETS,
+        least=0,
+        most=1_099_511_627_776,
+        doc="Most octets of a body which the application left unread that are read away to keep"
+        " the connection; where more is left, the connection closes.",
+    )
+    head_timeout: float = option(
+        10.0,
+        **_SECONDS,
+        doc="From a request's first octet (on a new connection, from its acceptance) to the end"
+        " of its head.",
+    )
+    body_timeout: float = option(60.0, **_SECONDS, doc="Each wait for more of a request's body.")
+    write_timeout: float = option(
+        60.0, **_SECONDS, doc="Each wait until the web server takes more of a response."
+    )
+    drain_timeout: float = option(
+        5.0, **_SECONDS, doc="Reading away of a body that the application left unread, in all."
+    )
+    idle_timeout: float = option(
+        3600.0,
+        **_SECONDS,
+        doc="How long a kept connection may stay without a request. Web servers that keep"
+        " connections close them when they like; if this side closes first, a request that is"
+        " just on its way is lost.",
+    )
+    graceful_timeout: float = option(
+        30.0, **_SECONDS, doc="How long running requests may take to finish at shutdown."
+    )
+    log_level: str = option(
+        "info",
+        section="logging",
+        metavar="LEVEL",
+        choices=("debug", "info", "warning", "error"),
+        doc="Least severity that is logged.",
+    )
+
+    def __post_init__(self) -> None:
+        for name, declared in OPTIONS.items():
+            object.__setattr__(self, name, declared.read(getattr(self, name)))
+
+
+#: All settings by name, in the order of their declaration.
+OPTIONS: dict[str, Option] = {
+    found.name: replace(found.metadata["option"], name=found.name, kind=str(found.type))
+    for found in fields(Settings)
+}

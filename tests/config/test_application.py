@@ -1,0 +1,261 @@
+"""Finding the WSGI application that the operator named."""
+
+import os
+import sys
+import threading
+
+import pytest
+
+from portico.config.application import load_application
+from portico.errors import ConfigError
+
+ANSWER = "def {name}(environ, start_response):\n    return [b'{name}']\n"
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    """A directory of the test's own as the working directory; imports are forgotten."""
+    modules = set(sys.modules)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    for name in set(sys.modules) - modules:
+        del sys.modules[name]
+
+
+def write(path, *names, more=""):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(ANSWER.format(name=name) for name in names) + more)
+    return path
+
+
+def called(application):
+    return application({}, None)[0].decode()
+
+
+# -- modules -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "spec", "found"),
+    [
+        (["application"], "site_one", "application"),
+        (["app"], "site_one", "app"),
+        (["app", "application"], "site_one", "application"),
+        (["app", "other"], "site_one:other", "other"),
+        (["app"], "site_one:", "app"),
+    ],
+)
+def test_module(place, names, spec, found):
+    write(place / "site_one.py", *names)
+    assert called(load_application(spec)) == found
+
+
+def test_module_in_a_package(place):
+    write(place / "package" / "__init__.py")
+    write(place / "package" / "wsgi.py", "application")
+    assert called(load_application("package.wsgi")) == "application"
+    assert called(load_application("package.wsgi:application")) == "application"
+
+
+def test_attribute_of_an_object(place):
+    write(
+        place / "site_two.py",
+        more="class Site:\n    def wsgi(self, e, s): return [b'method']\nsite = Site()\n",
+    )
+    assert called(load_application("site_two:site.wsgi")) == "method"
+
+
+def test_factory(place):
+    write(place / "site_three.py", "app", more="def make(): return app\n")
+    assert called(load_application("site_three:make()")) == "app"
+
+
+def test_default_that_cannot_be_called_is_passed_over(place):
+    write(place / "site_four.py", "app", more="application = None\n")
+    assert called(load_application("site_four")) == "app"
+
+
+def test_module_is_looked_for_in_the_directory_named(place):
+    write(place / "elsewhere" / "site_five.py", "app")
+    write(place / "elsewhere" / "beside.py", "app")
+    assert called(load_application("site_five", directory=str(place / "elsewhere"))) == "app"
+    __import__("beside")
+
+
+def test_own_module_goes_before_an_installed_one(place):
+    write(place / "hypothesis_like.py", "app")
+    load_application("hypothesis_like")
+    assert sys.path[0] == str(place)
+    load_application("hypothesis_like")
+    assert sys.path.count(str(place)) == 1
+
+
+# -- files ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file", "spec"),
+    [
+        ("site.py", "site.py"),
+        ("site.wsgi", "site.wsgi"),
+        ("deep/down/site.py", "deep/down/site.py"),
+        ("deep/site.wsgi", "./deep/site.wsgi"),
+        ("with-dashes.and.dots.wsgi", "with-dashes.and.dots.wsgi"),
+        ("deep/script", "deep/script"),
+        ("threading.py", "threading.py"),
+        ("12.py", "12.py"),
+        ("class.py", "class.py"),
+        ("a:b/site.py", "a:b/site.py"),
+    ],
+)
+def test_file(place, file, spec):
+    write(place / file, "application", "other")
+    assert called(load_application(spec)) == "application"
+    assert called(load_application(f"{spec}:other")) == "other"
+    assert called(load_application(str(place / file))) == "application"
+
+
+def test_file_does_not_replace_a_module_of_its_name(place):
+    write(place / "threading.py", "application")
+    load_application("threading.py")
+    assert sys.modules["threading"] is threading
+
+
+def test_file_imports_what_lies_beside_it(place):
+    write(place / "deep" / "neighbour_of_site.py", more="text = b'neighbour'\n")
+    write(
+        place / "deep" / "site.wsgi",
+        more="from neighbour_of_site import text\ndef app(e, s): return [text]\n",
+    )
+    assert called(load_application("deep/site.wsgi")) == "neighbour"
+
+
+def test_file_may_hold_dataclasses_and_pickles(place):
+    """Both look the module up by its name."""
+    write(
+        place / "site.wsgi",
+        "app",
+        more="import pickle\nfrom dataclasses import dataclass\n"
+        "@dataclass\nclass Point:\n    x: int\n"
+        "assert pickle.loads(pickle.dumps(Point(1))) == Point(1)\n",
+    )
+    assert called(load_application("site.wsgi")) == "app"
+
+
+def test_main_part_of_a_script_does_not_run(place):
+    write(place / "app.py", "app", more="if __name__ == '__main__':\n    raise SystemExit(9)\n")
+    assert called(load_application("app.py")) == "app"
+
+
+# -- what cannot be loaded -----------------------------------------------------------------
+
+
+def refusal(spec):
+    with pytest.raises(ConfigError) as caught:
+        load_application(spec)
+    assert caught.value.key == "app"
+    sentence, _, rest = str(caught.value).partition("\n")
+    return sentence, rest
+
+
+def test_no_such_module():
+    sentence, rest = refusal("nowhere_to_be_found")
+    assert sentence.startswith("application 'nowhere_to_be_found' cannot be loaded: there is no")
+    assert os.getcwd() in sentence  # noqa: PTH109 - as the text has it
+    assert rest == ""
+
+
+def test_no_such_module_in_a_package(place):
+    write(place / "package_two" / "__init__.py")
+    sentence, rest = refusal("package_two.wsgi")
+    assert "there is no file or module 'package_two.wsgi' here" in sentence
+    assert rest == ""
+
+
+def test_no_such_file():
+    assert refusal("nowhere.py") == (
+        "application 'nowhere.py' cannot be loaded: no such file: nowhere.py",
+        "",
+    )
+
+
+@pytest.mark.parametrize("spec", ["nowhere.wsgi", "nowhere.wsgi:app", "dir.wsgi"])
+def test_what_may_be_a_file_or_a_module_is_neither(place, spec):
+    (place / "dir.wsgi").mkdir()
+    sentence, rest = refusal(spec)
+    assert "there is no file or module" in sentence
+    assert rest == ""
+
+
+def test_file_goes_before_a_module_of_that_name(place):
+    write(place / "site.wsgi", "application")
+    write(place / "site" / "wsgi.py", "app")
+    assert called(load_application("site.wsgi")) == "application"
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("import something_that_is_missing", "ModuleNotFoundError"),
+        ("open('missing.ini')", "FileNotFoundError"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("def (", "SyntaxError"),
+        ("raise SystemExit(3)", "SystemExit"),
+        ("import sys; sys.exit('no settings')", "SystemExit"),
+    ],
+)
+@pytest.mark.parametrize("spec", ["broken", "broken.py"])
+def test_import_that_raises(place, line, kind, spec):
+    write(place / "broken.py", "app", more=line + "\n")
+    sentence, rest = refusal(spec)
+    assert sentence.startswith(f"application '{spec}' cannot be loaded: its import raised {kind}")
+    assert rest.startswith("Traceback (most recent call last):")
+    assert "broken.py" in rest
+    assert "broken" not in sys.modules
+
+
+def test_import_that_was_mended_is_tried_again(place):
+    path = write(place / "mended.py", more="1 / 0\n")
+    refusal("mended.py")
+    write(path, "app")
+    path.touch()
+    os.utime(path, (1, 1))  # the compiled file is recognised by the time
+    assert called(load_application("mended.py")) == "app"
+
+
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [
+        ("site_six", "neither a callable 'application' nor 'app'; name one: site_six:NAME"),
+        ("site_six:missing", "has no 'missing'"),
+        ("site_six:thing.missing", "has no 'missing'"),
+        ("site_six:thing", "thing is a int and cannot be called"),
+        ("site_six:make()", "make() is a NoneType and cannot be called"),
+        (":app", "names no module or file"),
+        ("site_six:fail()", "its factory raised ValueError: what is missing"),
+        ("site_six:leave()", "its factory raised SystemExit: 4"),
+        ("site_six:thing()", "its factory raised TypeError"),
+        ("", "cannot be loaded"),
+        (".", "cannot be loaded"),
+        (".relative", "cannot be loaded"),
+        ("a b", "cannot be loaded"),
+        ("nul\0l", "cannot be loaded"),
+        ("nul\0l.py", "cannot be loaded"),
+    ],
+)
+def test_what_is_no_application(place, spec, text):
+    write(
+        place / "site_six.py",
+        more="thing = 3\ndef make(): return None\n"
+        "def fail(): raise ValueError('what is missing')\n"
+        "def leave(): raise SystemExit(4)\n",
+    )
+    assert text in refusal(spec)[0]
+
+
+def test_script_that_serves_itself_is_told_apart(place):
+    """The commonest slip: a CGI script without the check for __main__."""
+    write(place / "app.cgi", "application", more="import portico\nportico.run(application)\n")
+    sentence, _ = refusal("./app.cgi")
+    assert "SystemExit" in sentence
