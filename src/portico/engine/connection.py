@@ -1,0 +1,592 @@
+"""One connection of a frontend: a stream, a codec, and the core in between.
+
+A connection is itself the sink that the core writes its response to, so that no adapter exists
+per request. It is owned by one thread at a time: the leader while it is served inline, else the
+thread that lost or gave up the token in it, else (waiting) the poller.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import threading
+import time
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from portico.core import pages
+from portico.core.input import RequestBody, Spool
+from portico.core.response import run_request
+from portico.engine.pace import target_of
+from portico.errors import (
+    ApplicationError,
+    LimitExceeded,
+    RemoteProtocolError,
+    RequestAborted,
+)
+from portico.events import AbortReceived, BodyEnded, BodyReceived, RequestReceived
+from portico.refusals import status_line
+from portico.transports.stream import READ_BYTES, Stream
+
+if TYPE_CHECKING:
+    from portico.codecs import ServerCodec
+    from portico.engine.gate import Gate
+    from portico.engine.leader import Engine, Worker
+    from portico.events import Event
+
+log = logging.getLogger("portico")
+
+#: What a waiting connection waits for.
+FRESH, HEAD, IDLE, DRAINING, PARKED = range(5)
+
+#: Up to here a response is joined and leaves in one write; above, its pieces are gathered:
+#: 64 KiB cost 6.3 µs gathered, 9.6 joined.
+_JOIN_BYTES = 16_384
+
+#: Octets of a file in one framed piece: four FastCGI records.
+_FILE_BYTES = 262_144
+
+#: Buffers in one gathered write; Linux takes 1024.
+_MOST_BUFFERS = 512
+
+#: Stands for the request's id once its response has ended.
+_ANSWERED = -1
+
+
+#: The input of every request without a body: it has no state to share.
+_NO_BODY = RequestBody()
+
+
+class Connection(Stream):
+    """One accepted connection.
+
+    Attributes:
+        worker: The thread that serves it at present.
+        phase: What it waits for while no thread serves it.
+        deadline: When its waiting ends, monotonic seconds.
+        timer: When the engine next looks at the deadline.
+        waiting: Whether the poller watches it.
+        untried: While it is parked, whether nothing is known of its request's duration.
+    """
+
+    __slots__ = (
+        "_address", "_backlog", "_body_ended", "_broken", "_codec", "_event", "_gate",
+        "_request_id", "_reset", "_skipped", "_spool",
+        "deadline", "engine", "phase", "timer", "untried", "waiting", "worker",
+    )  # fmt: skip
+
+    def __init__(self, fd: int, address: Any, gate: Gate, worker: Worker) -> None:
+        os.set_blocking(fd, False)
+        self.fd = fd
+        self._address = address
+        self._gate = gate
+        self._codec: ServerCodec = gate.make_codec()
+        self._request_id = 0
+        self._body_ended = True
+        self._broken = False
+        self._reset = False
+        self._skipped = 0
+        self._backlog: list[Event] = []
+        self._event: RequestReceived | None = None
+        self._spool: Spool | None = None
+        self.engine: Engine = gate.engine
+        self.worker = worker
+        self.phase = FRESH
+        self.deadline = 0.0
+        self.timer = inf
+        self.waiting = False
+        self.untried = False
+
+    def peer_name(self) -> str:
+        """Name the peer for a log line."""
+        return self._gate.listener.peer_name(self._address)
+
+    def peer_gone(self) -> bool:
+        """Whether the peer is gone; so it is once the connection has ended."""
+        return self.fd < 0 or super().peer_gone()
+
+    def report_slow_head(self) -> None:
+        """Log that the head did not come in time."""
+        log.warning(
+            "%s: %s: no complete request within head_timeout", self._gate.name, self.peer_name()
+        )
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def serve(self) -> bool:
+        """Take what is readable and act on it.
+
+        Returns:
+            Whether the connection goes on, waiting as `phase` and `deadline` say.
+        """
+        try:
+            data = os.read(self.fd, READ_BYTES)
+        except BlockingIOError:
+            if self.phase == FRESH and not self.waiting:
+                self.deadline = time.monotonic() + self.engine.settings.head_timeout
+            return True
+        except OSError as error:
+            log.debug("%s: %s", self.peer_name(), error)
+            return False
+        if self.phase == DRAINING:
+            return self._drain(data)
+        try:
+            events = self._codec.receive_data(data) if data else self._codec.receive_eof()
+            return self._act(events, data)
+        except RemoteProtocolError as error:
+            return self._refuse(error)
+        except (RequestAborted, OSError) as error:  # while writing what the codec owes
+            log.debug("%s: %s", self.peer_name(), error)
+            return False
+
+    def resume(self) -> bool:
+        """Serve a parked request; as `serve`."""
+        event, self._event = self._event, None
+        self.phase = IDLE
+        if event is None:
+            return True
+        try:
+            if time.monotonic() >= self.deadline:
+                return self._refuse_late(event)
+            return self._act([event, *self._backlog], None, parked=True)
+        except RemoteProtocolError as error:
+            return self._refuse(error)
+
+    def _act(self, events: list[Event], data: bytes | None, *, parked: bool = False) -> bool:
+        """Serve the requests among *events*, and what the codec holds behind them.
+
+        Args:
+            events: What the codec made of *data*.
+            data: Empty at the end of file; None where it has been counted before.
+            parked: Whether a thread has been found for the first request.
+        """
+        codec = self._codec
+        while True:
+            owed = codec.data_to_send()
+            if owed:
+                self.write_all(owed)
+                if not events and not codec.keep_open:
+                    # the codec itself refused a request on a one-request connection
+                    self._start_draining()
+                    return True
+            if not events:
+                return data != b"" and self._wait_for_more(
+                    len(data) if data and not owed else 0,
+                )
+            event = events[0]
+            if type(event) is not RequestReceived:
+                if data == b"":
+                    return False
+                events = events[1:]
+                continue
+            self._backlog = events[1:]
+            if self.engine.pace.active and not parked and not self.engine.may_call(self, event):
+                self._event = event
+                self.phase = PARKED
+                return True
+            parked = False
+            self._answer(event)
+            if not self._is_over():
+                return False
+            if self.phase == DRAINING:
+                return True
+            if not codec.pending:
+                self._skipped = 0
+                self.deadline = self.engine.idle_until
+                return True
+            events = codec.receive_data(b"")
+
+    def _refuse_late(self, event: RequestReceived) -> bool:
+        """Answer 503 to a request for which no thread became free in time."""
+        self._request_id = event.request_id
+        self._body_ended = event.complete
+        self._answer_error(
+            RemoteProtocolError("no thread became free within queue_timeout", status_hint=503)
+        )
+        if not self._is_over() or self.phase == DRAINING:
+            return self.phase == DRAINING
+        codec = self._codec
+        return self._act(codec.receive_data(b"") if codec.pending else [], None)
+
+    def _wait_for_more(self, octets: int) -> bool:
+        """Wait for a request, or the rest of its head; what comes in between is bounded.
+
+        Args:
+            octets: Octets received, for which nothing is there to show: a part of a head, or of
+                a body that the application did not read, which the codec skips.
+        """
+        settings = self.engine.settings
+        now = time.monotonic()
+        self._skipped += octets
+        if self._codec.idle:
+            self.phase = IDLE
+            self.deadline = now + settings.idle_timeout
+            most = settings.drain_bytes
+        elif self.phase == HEAD and now >= self.deadline:
+            self.report_slow_head()
+            return False
+        else:
+            if self.phase == IDLE or (self.phase == FRESH and not self.waiting):
+                self.deadline = now + settings.head_timeout
+            self.phase = HEAD
+            most = settings.drain_bytes + settings.max_params_bytes
+        if self._skipped > most:
+            self._start_draining()
+        return True
+
+    def _is_over(self) -> bool:
+        """After a response: whether the connection lives on, drained first if need be."""
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
+        if self._broken:
+            return False
+        if self._codec.keep_open and not self.engine.stopping:
+            return True
+        if self._body_ended:
+            return False
+        # Closing over unread octets would reset the connection and could destroy the response.
+        self._start_draining()
+        return True
+
+    def _start_draining(self) -> None:
+        self.shutdown_write()
+        self.phase = DRAINING
+        self._skipped = 0
+        self.deadline = time.monotonic() + self.engine.settings.drain_timeout
+
+    def _drain(self, data: bytes) -> bool:
+        """Throw away what the peer still sends after the answer, up to a bound."""
+        self._skipped += len(data)
+        return (
+            bool(data)
+            and self._skipped <= self.engine.settings.drain_bytes
+            and time.monotonic() < self.deadline
+        )
+
+    def _refuse(self, error: RemoteProtocolError) -> bool:
+        """Answer what could not be decoded, in the peer's protocol if that is possible."""
+        hint = f"; raise {error.option} to allow it" if isinstance(error, LimitExceeded) else ""
+        section = f" ({error.section})" if error.section else ""
+        log.warning(
+            "%s: refused %s: %s%s%s", self._gate.name, self.peer_name(), error, section, hint
+        )
+        answer = self._codec.refuse(error.status_hint) if error.status_hint else b""
+        if not answer:
+            return False
+        try:
+            self.write_all(answer)
+        except RequestAborted:
+            return False
+        self._start_draining()
+        return True
+
+    # -- one request -----------------------------------------------------------------------
+
+    def _answer(self, event: RequestReceived) -> None:
+        """Serve one request; afterwards `_broken` tells whether the connection must close."""
+        self._request_id = event.request_id
+        self._body_ended = event.complete
+        self.phase = IDLE
+        gate = self._gate
+        pace = self.engine.pace
+        started = 0.0
+        target = ""
+        if pace.active:
+            started = time.monotonic()
+            target = target_of(event.environ)
+        try:
+            environ = gate.rules.finish(event.environ)
+        except RemoteProtocolError as error:
+            self._answer_error(error)
+            return
+        if not event.complete:
+            environ["wsgi.input"] = RequestBody(event.body, self.feed)
+        elif event.body:
+            environ["wsgi.input"] = RequestBody(event.body)
+        else:
+            environ["wsgi.input"] = _NO_BODY
+        environ["portico.client_gone"] = self.peer_gone
+        try:
+            run_request(gate.application, environ, self, debug=gate.debug)
+        except RequestAborted as error:
+            if self._request_id != _ANSWERED:
+                self._broken = True
+            log.info("%s: 499 %s: %s", self._gate.name, self.peer_name(), error)
+        except BaseException as error:  # noqa: BLE001 - a request must not end a thread
+            self._report_leaving(error)
+        if started:
+            now = time.monotonic()
+            pace.note(target, now - started, now)
+
+    def _report_leaving(self, error: BaseException) -> None:
+        """Log what is meant to end a process or task; the traceback is in wsgi.errors already."""
+        if isinstance(error, KeyboardInterrupt) and (
+            threading.current_thread() is threading.main_thread()
+        ):
+            raise error  # Ctrl-C, where nobody handles SIGINT
+        what = (
+            f"called sys.exit({error.code})"
+            if isinstance(error, SystemExit)
+            else (f"raised {type(error).__name__}")
+        )
+        log.error("%s: the application %s; only the request ended", self._gate.name, what)
+
+    def _answer_error(self, error: RemoteProtocolError) -> None:
+        """Answer a request that cannot become an environ."""
+        log.warning("%s: refused %s: %s", self._gate.name, self.peer_name(), error)
+        status = status_line(error.status_hint or 400)
+        body = pages.error_page(status)
+        headers = [
+            ("Content-Type", "text/html; charset=utf-8"),
+            ("Content-Length", str(len(body))),
+        ]
+        try:
+            self.send_response(status, headers, body, end=True)
+        except RequestAborted:
+            self._broken = True
+
+    def feed(self) -> bytes:
+        """Give the next octets of the body; empty at its end.
+
+        Raises:
+            RequestAborted: the frontend gave up, or was silent for `body_timeout`.
+        """
+        if self._spool is not None:
+            data = self._spool.take()
+            if data:
+                return data
+        while not self._body_ended:
+            if self._broken:
+                raise RequestAborted("the frontend went away before the body's end")
+            if self._request_id == _ANSWERED and not self._codec.raw_body:
+                # the codec skips it; behind it may be the next request already
+                raise RequestAborted("the response has ended, and the body with it")
+            data = self._take(self._backlog or self._pull())
+            if data:
+                return data
+        return b""
+
+    def _pull(self) -> list[Event]:
+        """Ask for body, wait for octets, decode them."""
+        codec = self._codec
+        try:
+            if codec.pending:  # a fault found behind octets that were handed over first
+                events = codec.receive_data(b"")
+                if events:
+                    return events
+            codec.want_body(self._request_id, READ_BYTES)
+            owed = codec.data_to_send()
+            if owed:
+                self.write_all(owed)
+            try:
+                data = os.read(self.fd, READ_BYTES)
+            except BlockingIOError:
+                self.engine.release(self)
+                data = self.read(self.engine.settings.body_timeout)
+            return codec.receive_data(data) if data else codec.receive_eof()
+        except RequestAborted:
+            raise
+        except TimeoutError:
+            reason = "the frontend sent no body for body_timeout seconds"
+        except OSError as error:
+            reason = f"the frontend went away in the body: {error}"
+        except RemoteProtocolError as error:
+            reason = f"the frontend broke the protocol in the body: {error}"
+        self._broken = True
+        raise RequestAborted(reason)
+
+    def _take(self, events: list[Event]) -> bytes:
+        """Sort *events* of the running request; gives the body octets among them."""
+        self._backlog = []
+        pieces: list[bytes] = []
+        for event in events:
+            kind = type(event)
+            if kind is BodyReceived:
+                pieces.append(event.data)  # type: ignore[union-attr] # told by its type
+            elif kind is BodyEnded:
+                self._body_ended = True
+            elif kind is AbortReceived:
+                self._broken = True
+        if self._broken and not pieces:
+            raise RequestAborted("the frontend aborted the request")
+        return b"".join(pieces)
+
+    # -- the sink: what the core calls -----------------------------------------------------
+
+    def send_response(
+        self, status: str, headers: list[tuple[str, str]], body: bytes, *, end: bool
+    ) -> None:
+        """Send the head with the body's first octets."""
+        codec = self._codec
+        try:
+            if len(body) <= _JOIN_BYTES:
+                data = codec.send_response(self._request_id, status, headers, body, end=end)
+                parts = None
+            else:
+                data = codec.send_response(self._request_id, status, headers, b"", end=False)
+                parts = codec.send_body_parts(self._request_id, body, end=end)
+        except ApplicationError:  # the head does not fit; nothing is encoded
+            self._answer_unencodable()
+            raise
+        if end:
+            self._request_id = _ANSWERED
+        if parts is None:
+            self.write_all(data)
+        else:
+            self._write_parts([data, *parts])
+
+    def _answer_unencodable(self) -> None:
+        """Answer 500 here: the core takes the head for sent."""
+        status = status_line(500)
+        body = pages.error_page(status)
+        headers = [
+            ("Content-Type", "text/html; charset=utf-8"),
+            ("Content-Length", str(len(body))),
+        ]
+        self.write_all(self._codec.send_response(self._request_id, status, headers, body))
+        self._request_id = _ANSWERED
+
+    def send_body(self, data: bytes, *, end: bool) -> None:
+        """Send more body."""
+        codec = self._codec
+        request_id = self._request_id
+        if end:
+            self._request_id = _ANSWERED
+        if len(data) <= _JOIN_BYTES:
+            self.write_all(codec.send_body(request_id, data, end=end))
+        else:
+            self._write_parts(codec.send_body_parts(request_id, data, end=end))
+
+    def send_file(self, fd: int, offset: int, count: int) -> int:
+        """Send part of a file: by the kernel where body octets travel unframed."""
+        sent = 0
+        while sent < count:
+            if self._codec.raw_body:
+                done = self._sendfile(fd, offset + sent, count - sent)
+            else:
+                block = os.pread(fd, min(count - sent, _FILE_BYTES), offset + sent)
+                if block:
+                    self.send_body(block, end=False)
+                done = len(block)
+            if not done:
+                break
+            sent += done
+        return sent
+
+    def abort(self) -> None:
+        """Break the response off; the frontend must not take it for complete."""
+        if self._request_id == _ANSWERED:
+            return
+        self._codec.abort(self._request_id)
+        self._broken = True
+        self._reset = True
+
+    # -- writing ---------------------------------------------------------------------------
+
+    def write_all(self, data: bytes) -> None:
+        """Write *data*; one system call when the peer keeps up.
+
+        Raises:
+            RequestAborted: the peer is gone or took nothing for `write_timeout`.
+        """
+        if not data:
+            return
+        try:
+            sent = os.write(self.fd, data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._gone(error)
+        if sent != len(data):
+            self._write_rest([memoryview(data)[sent:]])
+
+    def _write_parts(self, parts: list[bytes | memoryview]) -> None:
+        try:
+            sent = os.writev(
+                self.fd, parts if len(parts) <= _MOST_BUFFERS else parts[:_MOST_BUFFERS]
+            )
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._gone(error)
+        rest = _behind(parts, sent)
+        if rest:
+            self._write_rest(rest)
+
+    def _write_rest(self, parts: list[bytes | memoryview]) -> None:
+        """Write against a peer that does not keep up, taking in what it sends meanwhile."""
+        while parts:
+            self._wait_writable()
+            try:
+                sent = os.writev(self.fd, parts[:_MOST_BUFFERS])
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                self._gone(error)
+            parts = _behind(parts, sent)
+
+    def _sendfile(self, fd: int, offset: int, count: int) -> int:
+        while True:
+            try:
+                return os.sendfile(self.fd, fd, offset, min(count, 1 << 30))
+            except BlockingIOError:
+                self._wait_writable()
+            except OSError as error:
+                self._gone(error)
+
+    def _wait_writable(self) -> None:
+        """Wait until the peer takes octets; body that comes meanwhile goes into the spool.
+
+        Without that, a frontend that sends its whole body before it reads, and an application
+        that answers before it has read, would wait for each other.
+        """
+        self.engine.release(self)
+        timeout = self.engine.settings.write_timeout
+        reading = 0 if self._body_ended or self._broken else select.POLLIN
+        while True:
+            try:
+                ready = self.wait(select.POLLOUT | reading, timeout)
+            except OSError as error:
+                self._gone(error)
+            if ready & select.POLLOUT or not ready & select.POLLIN:
+                return
+            try:
+                data = os.read(self.fd, READ_BYTES)
+                codec = self._codec
+                events = codec.receive_data(data) if data else codec.receive_eof()
+                taken = self._take([*self._backlog, *events])
+            except BlockingIOError:
+                continue
+            except (OSError, RemoteProtocolError) as error:
+                self._gone(error)
+            if taken:
+                if self._spool is None:
+                    self._spool = self.engine.make_spool()
+                self._spool.append(taken)
+            if self._body_ended or self._broken:
+                reading = 0
+
+    def _gone(self, error: Exception) -> None:
+        """Turn a failed transfer into the request's end."""
+        self._broken = True
+        if isinstance(error, RequestAborted):
+            raise error
+        raise RequestAborted(f"the frontend went away: {error}") from error
+
+    def finish(self) -> None:
+        """Close: with a reset where the response was broken off."""
+        if self._reset:
+            self.reset()
+        else:
+            self.close()
+
+
+def _behind(parts: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
+    """Give what of *parts* is left once *sent* octets have gone."""
+    for at, part in enumerate(parts):
+        if sent < len(part):
+            return [memoryview(part)[sent:], *parts[at + 1 :]]
+        sent -= len(part)
+    return []

@@ -1,0 +1,596 @@
+"""Leader/followers: one thread polls and serves inline; a watchdog frees it when it is stuck.
+
+Who holds the token is told by `Engine.leader` and, while that thread serves a connection, by one
+element in its `Worker.claim`. Taking that element out, an atomic operation, decides every race:
+the leader takes it when the request is done and leads on; the watchdog takes it when the request
+is slow; the leader itself takes it before it waits or calls an application known to be slow.
+Whoever finds the list empty has lost the token and owns nothing but its own connection.
+
+Everything off the fast path happens under one lock. The fast path takes none: poll, serve, poll.
+"""
+
+from __future__ import annotations
+
+import _thread
+import errno
+import logging
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections import deque
+from math import inf
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from portico.core.input import Spool
+from portico.engine.connection import FRESH, HEAD, IDLE, PARKED, Connection
+from portico.engine.gate import ErrorStream, Gate
+from portico.engine.pace import SHORT, UNTRIED, Pace, target_of
+from portico.engine.parking import RESERVE_SECONDS, Parking
+from portico.engine.poller import Waker, make_poller
+from portico.engine.timers import Timers
+from portico.engine.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from portico.config.settings import Settings
+    from portico.events import RequestReceived
+    from portico.transports.listen import Listener
+
+log = logging.getLogger("portico")
+
+#: Errors of accept() that say "not now": no descriptors, no memory.
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+#: Seconds until accepting is tried again after such an error.
+_SHORTAGE_PAUSE = 0.5
+
+
+class Worker:
+    """One thread of the engine.
+
+    Attributes:
+        claim: Holds the connection while this thread serves it as the leader; whoever pops it
+            decides over the token.
+        wake: Held; released to wake the thread while it follows.
+        job: A parked connection handed over with the wake-up.
+    """
+
+    __slots__ = ("claim", "job", "wake")
+
+    def __init__(self) -> None:
+        self.claim: list[Connection] = []
+        self.wake = _thread.allocate_lock()
+        self.wake.acquire()
+        self.job: Connection | None = None
+
+
+class Engine:
+    """The threads of one process, serving one application on some listeners.
+
+    Args:
+        application: The WSGI callable.
+        listeners: Open listeners; owned and closed by the engine.
+        settings: Threads, timeouts (seconds) and ceilings.
+        errors: ``wsgi.errors``; the process's standard error by default.
+
+    Attributes:
+        leader: The thread that holds the token; None while every thread is in a request.
+        turns: Connections taken up so far; the watchdog compares it.
+        now: Monotonic seconds at the last poll.
+        idle_until: When a connection that has just become idle has waited for too long.
+        pace: What is known of slow requests.
+        stopping: Whether the engine has been told to end.
+    """
+
+    __slots__ = (
+        "_closing", "_gates", "_idle", "_lock", "_most_threads", "_over", "_parking", "_paused",
+        "_poll_until", "_poller", "_ready", "_roomy", "_stop_deadline", "_stop_signals", "_threads",
+        "_timers", "_waiting", "_waker", "_watchdog",
+        "idle_until", "leader", "now", "pace", "settings", "stopping", "turns",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        application: Callable[..., Any],
+        listeners: list[Listener],
+        settings: Settings,
+        errors: object = None,
+    ) -> None:
+        self.settings = settings
+        stream = ErrorStream() if errors is None else errors
+        self._gates = [
+            Gate(listener, application, settings, self, stream) for listener in listeners
+        ]
+        self.leader: Worker | None = None
+        self.turns = 0
+        self.now = time.monotonic()
+        self.idle_until = self.now + settings.idle_timeout
+        self.pace = Pace()
+        self.stopping = False
+        self._over = False
+        self._lock = threading.Lock()
+        self._idle: list[Worker] = []
+        self._parking = Parking()
+        self._threads = 0
+        self._most_threads = settings.threads
+        self._poller = make_poller()
+        self._waker = Waker()
+        self._waiting: dict[int, Connection | Gate | Waker] = {}
+        self._ready: deque[Connection | Gate | Waker] = deque()
+        self._timers = Timers()
+        self._poll_until = 0.0
+        self._paused = False
+        # descriptors waiting up to which there is room whatever the threads do
+        self._roomy = settings.max_connections - settings.threads + len(listeners)
+        self._closing = False
+        self._stop_deadline = inf
+        self._stop_signals: frozenset[int] = frozenset()
+        self._watchdog = Watchdog(self)
+
+    # -- from outside ----------------------------------------------------------------------
+
+    def serve(self, stop_signals: frozenset[int] = frozenset()) -> None:
+        """Serve until `stop`, in this thread and as many more as the requests need.
+
+        Args:
+            stop_signals: Numbers of signals that mean `stop`; with any, this must be the main
+                thread. Their handlers may do more.
+        """
+        self._stop_signals = stop_signals
+        self._waiting[self._waker.fd] = self._waker
+        self._poller.register(self._waker.fd)
+        for gate in self._gates:
+            self._waiting[gate.listener.fd] = gate
+            self._poller.register(gate.listener.fd)
+        worker = Worker()
+        self.leader = worker
+        self._threads = 1
+        before = -1
+        if stop_signals:
+            # A handler runs in the main thread alone, and not before its next step: a signal
+            # that comes just as that thread begins to wait would not be heard.
+            before = signal.set_wakeup_fd(self._waker.write_fd, warn_on_full_buffer=False)
+        try:
+            self._work(worker)
+        finally:
+            if stop_signals:
+                signal.set_wakeup_fd(before)
+            self._end()
+
+    def stop(self) -> None:
+        """Accept no more, finish what runs (at most `graceful_timeout` seconds), return.
+
+        Takes no lock, so a signal handler may call it.
+        """
+        if not self.stopping:
+            self._stop_deadline = time.monotonic() + self.settings.graceful_timeout
+            self.stopping = True
+        self._waker.wake()
+
+    # -- the leader ------------------------------------------------------------------------
+
+    def _work(self, worker: Worker) -> None:  # noqa: C901, PLR0912, PLR0915 - calls cost
+        """Lead, and follow when the token is lost, until the engine is over."""
+        ready = self._ready
+        claim = worker.claim
+        watchdog = self._watchdog
+        alone = self._most_threads == 1
+        while True:
+            if not ready:
+                if not self._poll():
+                    return
+                if ready or not self._parking:
+                    continue
+                if self._take_parked(worker) and not self._follow(worker):
+                    return
+                continue
+            item = ready.popleft()
+            if type(item) is Connection:
+                connection = item
+                if connection.fd < 0:
+                    continue
+                connection.worker = worker
+            elif type(item) is Gate:
+                accepted = self._accept(item, worker)
+                if accepted is None:
+                    continue
+                connection = accepted
+            else:
+                if not self._stop_signals.isdisjoint(self._waker.drain()):
+                    self.stop()
+                continue
+            self.turns += 1
+            claim.append(connection)
+            if not watchdog.awake and not alone:
+                watchdog.wake()
+            try:
+                goes_on = connection.serve()
+            except Exception:  # a bug of ours must cost one connection, not a thread
+                log.exception("%s: internal error", connection.peer_name())
+                goes_on = False
+            except BaseException:  # Ctrl-C in the main thread, where nobody handles SIGINT
+                self._drop(connection)
+                raise
+            try:
+                claim.pop()
+            except IndexError:  # the token is gone
+                self._settle(connection, goes_on=goes_on)
+                if not self._follow(worker):
+                    return
+                continue
+            if alone and goes_on:
+                # nobody polled meanwhile: its time to wait begins now, not at the last poll
+                self._refresh(connection)
+            if not goes_on:
+                self._drop(connection)
+            elif (
+                not connection.waiting
+                or connection.deadline < connection.timer
+                or connection.phase == PARKED
+            ):
+                self._await(connection)
+
+    def _poll(self) -> bool:
+        """Fetch ready events; False when the engine is over."""
+        if self.stopping:
+            if not self._closing:
+                self._close_listeners()
+            if self._ready:
+                return True
+            if self._stop_is_complete():
+                return False
+        timeout = None
+        self._poll_until = inf  # who adds a timer from here on wakes the poll
+        next_at = self._timers.next_at
+        if next_at < inf:
+            self._poll_until = next_at
+            timeout = max(0.0, next_at - self.now)
+        if self._parking:
+            reserved = self._parking.is_reserved(self.pace.fast_at, self.now)
+            timeout = RESERVE_SECONDS if reserved else 0.0
+        if self.stopping:
+            left = max(0.0, self._stop_deadline - self.now)
+            timeout = left if timeout is None else min(timeout, left)
+        fds = self._poller.poll(timeout)
+        self._poll_until = 0.0  # until the next poll, which looks at the timers itself
+        self.now = time.monotonic()
+        self.idle_until = self.now + self.settings.idle_timeout
+        waiting = self._waiting
+        for fd in fds:
+            item = waiting.get(fd)
+            if item is not None:
+                self._ready.append(item)
+        if next_at <= self.now:
+            self._expire()
+        return True
+
+    def _accept(self, gate: Gate, worker: Worker) -> Connection | None:
+        if (len(self._waiting) > self._roomy or self._parking) and self._wait_for_room():
+            return None
+        listener = gate.listener
+        try:
+            fd, address = listener.accept()
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno in _SHORTAGES:
+                # no traceback: it would say nothing more
+                log.error(  # noqa: TRY400
+                    "%s: cannot accept: %s; pausing", gate.name, error.strerror
+                )
+                self._pause_accepting()
+                with self._lock:
+                    self._add_timer(self.now + _SHORTAGE_PAUSE, None)
+            else:  # the connection died in the queue
+                log.debug("%s: accept: %s", gate.name, error)
+            return None
+        if listener.checks_peers and not listener.permits(fd, address):
+            log.warning("%s: %s is not allowed", gate.name, listener.peer_name(address, fd))
+            os.close(fd)
+            return None
+        return Connection(fd, address, gate, worker)
+
+    def _open_connections(self) -> int:
+        """Count the connections: waiting, parked, and one for each thread in a request."""
+        with self._lock:
+            waiting = len(self._waiting) - len(self._gates) - 1
+            busy = self._threads - len(self._idle) - 1
+            return waiting + busy + len(self._parking)
+
+    def _wait_for_room(self) -> bool:
+        """Whether there are as many connections as may be; then accepting pauses."""
+        most = self.settings.max_connections
+        if self._open_connections() < most:
+            return False
+        self._pause_accepting()
+        if self._open_connections() < most:  # one ended before it could see the pause
+            self._resume_accepting()
+        return True
+
+    def _pause_accepting(self) -> None:
+        """Leave new connections to the kernel's queue until one of ours ends."""
+        with self._lock:
+            if not self._paused:
+                self._paused = True
+                for gate in self._gates:
+                    self._poller.unregister(gate.listener.fd)
+
+    def _resume_accepting(self) -> None:
+        with self._lock:
+            if self._paused and not self.stopping:
+                self._paused = False
+                for gate in self._gates:
+                    self._poller.register(gate.listener.fd)
+
+    # -- waiting connections ---------------------------------------------------------------
+
+    def _await(self, connection: Connection) -> None:
+        """Let *connection* wait for octets, or for a thread if it is parked."""
+        with self._lock:
+            if not self._over:
+                if connection.phase == PARKED:
+                    self._park(connection)
+                    return
+                if connection.deadline < connection.timer:
+                    self._add_timer(connection.deadline, connection)
+                if not connection.waiting:
+                    connection.waiting = True
+                    self._waiting[connection.fd] = connection
+                    # last: from here on the leader may serve it
+                    self._poller.register(connection.fd)
+                return
+        self._drop(connection)
+
+    def _refresh(self, connection: Connection) -> None:
+        """Let an idle connection's time to wait begin now."""
+        if connection.phase == IDLE:
+            connection.deadline = time.monotonic() + self.settings.idle_timeout
+
+    def _unwatch(self, connection: Connection) -> None:
+        """Take *connection* from the poller; under the lock."""
+        if connection.waiting:
+            connection.waiting = False
+            del self._waiting[connection.fd]
+            self._poller.unregister(connection.fd)
+
+    def _drop(self, connection: Connection) -> None:
+        with self._lock:
+            self._unwatch(connection)
+        try:
+            connection.finish()
+        except OSError as error:
+            log.debug("%s: close: %s", connection.peer_name(), error)
+        if self._paused:
+            self._resume_accepting()
+
+    def _add_timer(self, when: float, connection: Connection | None) -> None:
+        """Look at *connection* (None: at the listeners) at *when*; under the lock."""
+        self._timers.add(when, connection)
+        if when < self._poll_until:
+            self._waker.wake()
+
+    def _expire(self) -> None:
+        """Close what has waited too long; look again at what has moved on since."""
+        expired: list[Connection | None] = []
+        with self._lock:
+            for connection in self._timers.take_due(self.now):
+                if connection is None:
+                    expired.append(None)
+                elif not connection.waiting or connection in self._ready:
+                    continue  # it is served first, and gets a timer when it waits again
+                elif connection.deadline <= self.now:
+                    expired.append(connection)
+                else:
+                    self._add_timer(connection.deadline, connection)
+        for connection in expired:
+            if connection is None:
+                self._resume_accepting()
+                continue
+            if connection.phase in {FRESH, HEAD}:
+                connection.report_slow_head()
+            self._drop(connection)
+
+    # -- the token -------------------------------------------------------------------------
+
+    def take_over(self, worker: Worker, turns: int) -> None:
+        """Take the token from *worker*, stuck in turn *turns*; called by the watchdog."""
+        with self._lock:
+            if self.leader is not worker or self.turns != turns:
+                return
+            try:
+                connection = worker.claim.pop()
+            except IndexError:
+                return
+            self.pace.suspect(self.now)
+            self._unwatch(connection)
+            self._pass_token()
+
+    def release(self, connection: Connection) -> None:
+        """Give the token away before this thread waits; nothing if it does not hold it."""
+        worker = connection.worker
+        if worker.claim and self._most_threads > 1:
+            with self._lock:
+                if worker.claim:
+                    worker.claim.pop()
+                    self._unwatch(connection)
+                    self._pass_token()
+
+    def may_call(self, connection: Connection, event: RequestReceived) -> bool:
+        """Decide over a decoded request before the application is called.
+
+        The leader calls what is short itself. What is slow it calls after it has given the token
+        away; as the last free thread it parks it, and looks first whether something short waits.
+
+        Returns:
+            Whether to call now; else the connection must be parked.
+        """
+        worker = connection.worker
+        if not worker.claim or self._most_threads == 1:
+            return True
+        guess = self.pace.guess(target_of(event.environ))
+        if guess == SHORT:
+            return True
+        connection.untried = guess == UNTRIED
+        with self._lock:
+            if not worker.claim:
+                return True
+            if not self._idle and self._threads >= self._most_threads:
+                return False
+            worker.claim.pop()
+            self._unwatch(connection)
+            self._pass_token()
+        return True
+
+    def _pass_token(self) -> None:
+        """Make another thread the leader; under the lock, with the claim popped."""
+        if self._idle:
+            worker = self._idle.pop()
+            self.leader = worker
+            worker.wake.release()
+            return
+        self.leader = None
+        if self._threads < self._most_threads and not self._over:
+            worker = Worker()
+            name = f"portico-{self._threads + 1}"
+            thread = threading.Thread(target=self._work, args=(worker,), name=name, daemon=True)
+            self.leader = worker
+            try:
+                thread.start()
+            except RuntimeError:
+                log.warning("no more threads to be had; going on with %d", self._threads)
+                self._most_threads = self._threads
+                self.leader = None
+            else:
+                self._threads += 1
+
+    def _park(self, connection: Connection) -> None:
+        """Let *connection* wait for a thread; under the lock."""
+        self._unwatch(connection)
+        connection.deadline = time.monotonic() + self.settings.queue_timeout
+        if self._idle:
+            worker = self._idle.pop()
+            worker.job = connection
+            worker.wake.release()
+        else:
+            self._parking.add(connection, self.now)
+
+    def _take_parked(self, worker: Worker) -> bool:
+        """As the last free thread, with nothing ready: serve a parked request, without token."""
+        if self._parking.is_reserved(self.pace.fast_at, self.now):
+            return False
+        with self._lock:
+            if not self._parking:
+                return False
+            connection = self._parking.take_last(self.now)
+            self._pass_token()
+        connection.worker = worker
+        self._settle(connection, goes_on=True)
+        return True
+
+    def _settle(self, connection: Connection, *, goes_on: bool) -> None:
+        """Finish with a connection that was served without the token."""
+        with self._lock:
+            pass  # who took the token is done with the connection
+        while goes_on and connection.phase == PARKED:
+            try:
+                goes_on = connection.resume()
+            except Exception:  # as in _work
+                log.exception("%s: internal error", connection.peer_name())
+                goes_on = False
+            except BaseException:
+                self._drop(connection)
+                raise
+        if goes_on:
+            self._refresh(connection)
+            self._await(connection)
+        else:
+            self._drop(connection)
+
+    def _follow(self, worker: Worker) -> bool:
+        """Wait for the token, serving parked requests; False when the engine is over."""
+        while True:
+            job: Connection | None = None
+            with self._lock:
+                if self._over:
+                    return False
+                if self.leader is None:
+                    self.leader = worker
+                    self.now = time.monotonic()  # nobody polled for a while
+                    return True
+                if self._parking:
+                    job = self._parking.take(self.now)
+                else:
+                    self._idle.append(worker)
+                    if self.stopping:
+                        self._waker.wake()  # the leader waits for the last busy thread
+            if job is None:
+                worker.wake.acquire()
+                job, worker.job = worker.job, None
+                if job is None:
+                    return not self._over
+            job.worker = worker
+            self._settle(job, goes_on=True)
+
+    # -- spools and the end ----------------------------------------------------------------
+
+    def make_spool(self) -> Spool:
+        """Make a spool for body that arrives while a response is being written."""
+        return Spool(self.settings.body_spool_bytes, _temporary_file)
+
+    def _stop_is_complete(self) -> bool:
+        """Go on stopping; whether nothing is left to wait for."""
+        for item in list(self._waiting.values()):
+            if type(item) is Connection and item.phase == IDLE:
+                self._drop(item)
+        with self._lock:
+            busy = self._threads - len(self._idle) - 1
+            left = busy + len(self._parking) + len(self._waiting) - 1
+            if left and self.now < self._stop_deadline:
+                return False
+            if left:
+                log.warning("stopping with %d requests or connections unfinished", left)
+            self._over = True
+            for worker in self._idle:
+                worker.wake.release()
+            self._idle.clear()
+        return True
+
+    def _close_listeners(self) -> None:
+        """Accept no more, and have one last look at the idle connections."""
+        with self._lock:
+            self._closing = True
+            for gate in self._gates:
+                del self._waiting[gate.listener.fd]
+                if not self._paused:
+                    self._poller.unregister(gate.listener.fd)
+                gate.listener.close()
+            # a request may have come on them that nobody has read
+            self._ready.extend(
+                item
+                for item in self._waiting.values()
+                if type(item) is Connection and item.phase == IDLE
+            )
+
+    def _end(self) -> None:
+        """Let go of everything; after a failure too."""
+        with self._lock:
+            self._over = True
+            left = [item for item in self._waiting.values() if type(item) is Connection]
+            left += self._parking.clear()
+            for worker in self._idle:
+                worker.wake.release()
+            self._idle.clear()
+        self._watchdog.stop()
+        for connection in left:
+            self._drop(connection)
+        for gate in self._gates:
+            gate.listener.close()
+        self._waker.close()
+        self._poller.close()
+
+
+def _temporary_file() -> BinaryIO:
+    return cast("BinaryIO", tempfile.TemporaryFile(prefix="portico-"))

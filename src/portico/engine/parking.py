@@ -1,0 +1,76 @@
+"""Requests that wait for a thread: decoded, and not yet given to the application."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from portico.engine.connection import Connection
+
+#: Seconds for which a fast request keeps one thread free of slow ones, and after which a slow
+#: one has waited long.
+RESERVE_SECONDS = 1.0
+
+
+class Parking:
+    """Two queues, oldest first: requests known to be slow, and those never tried.
+
+    All methods but `is_reserved` and the length are called under the engine's lock.
+    """
+
+    __slots__ = ("_overdue_at", "_slow", "_untried")
+
+    def __init__(self) -> None:
+        self._slow: deque[tuple[float, Connection]] = deque()
+        self._untried: deque[Connection] = deque()
+        self._overdue_at = 0.0
+
+    def __len__(self) -> int:
+        return len(self._slow) + len(self._untried)
+
+    def add(self, connection: Connection, now: float) -> None:
+        """Let *connection* wait, behind those of its kind."""
+        if connection.untried:
+            self._untried.append(connection)
+        else:
+            self._slow.append((now, connection))
+
+    def take(self, now: float) -> Connection:
+        """Choose one, which must be there: one that may be short before one that is slow.
+
+        A slow one that has waited long goes before both.
+        """
+        if self._untried and not (self._slow and self._slow[0][0] < now - RESERVE_SECONDS):
+            return self._untried.popleft()
+        return self._slow.popleft()[1]
+
+    def take_last(self, now: float) -> Connection:
+        """The same for the last free thread, which takes note of it for `is_reserved`."""
+        self._overdue_at = now
+        return self.take(now)
+
+    def is_reserved(self, fast_at: float, now: float) -> bool:
+        """Whether the last free thread stays free for fast requests.
+
+        It does while there are such, but lets one slow request a second pass where the oldest
+        has waited that long: the other threads may be in requests that never end.
+
+        Args:
+            fast_at: When a fast request was last served, monotonic seconds.
+            now: The same clock.
+        """
+        if self._untried or fast_at <= now - RESERVE_SECONDS:
+            return False
+        try:
+            oldest, _ = self._slow[0]
+        except IndexError:  # taken by another thread just now
+            return True
+        return oldest > now - RESERVE_SECONDS or self._overdue_at > now - RESERVE_SECONDS
+
+    def clear(self) -> list[Connection]:
+        """Give all and forget them."""
+        everyone = [connection for _, connection in self._slow] + list(self._untried)
+        self._slow.clear()
+        self._untried.clear()
+        return everyone

@@ -1,0 +1,134 @@
+"""`run` and `serve`: finds out where this process was started, and imports only what that needs."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_BY_HAND = """\
+{script}: this is a script for a web server to start; started by hand it has nothing to do.
+
+To see the application in a browser:       portico up {script}
+To serve it to a web server on a socket:   portico serve {script} --bind scgi://127.0.0.1:4000
+As CGI or FastCGI, the web server starts this script itself; `portico config apache {script}
+--via cgi` (or fcgid) prints how.
+"""
+
+
+def run(application: Callable[..., Any], **options: Any) -> None:
+    """Serve *application* in whatever environment this script was started in.
+
+    A listening socket on descriptor 0 means FastCGI (mod_fcgid, spawn-fcgi, lighttpd),
+    ``LISTEN_FDS`` means sockets from systemd, ``GATEWAY_INTERFACE`` or ``REQUEST_METHOD`` in the
+    environment means CGI. Started by hand it says how to start it.
+
+    Args:
+        application: The WSGI callable.
+        **options: Settings by name, such as ``mount="/app"``, ``debug=True``, ``threads=8``;
+            CGI knows ``mount`` and ``debug`` alone and passes over the others.
+
+    Raises:
+        ConfigError: an option that does not exist, or a value that is wrong.
+        SystemExit: status 1 where a CGI response was broken off, 2 when started by hand.
+    """
+    if _is_listening(0):
+        _serve_inherited(application, options)
+    elif os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS"):
+        _serve_systemd(application, options)
+    elif "GATEWAY_INTERFACE" in os.environ or "REQUEST_METHOD" in os.environ:
+        _serve_cgi(application, options)
+    else:
+        sys.stderr.write(_BY_HAND.format(script=_script_name()))
+        sys.exit(2)
+
+
+def _script_name() -> str:
+    name = sys.argv[0] or "script"
+    try:
+        return os.path.relpath(name)
+    except (OSError, ValueError):  # the working directory is gone, or on another drive
+        return name
+
+
+def serve(application: Callable[..., Any], *binds: str, **options: Any) -> None:
+    """Serve *application* on gateway sockets until a signal says stop.
+
+    Args:
+        application: The WSGI callable.
+        *binds: Bind URLs, such as ``"fastcgi+unix:///run/app.sock"``.
+        **options: Settings by name, such as ``threads=16``.
+
+    Raises:
+        ConfigError: a bind URL or an option is wrong.
+        TransportError: a socket cannot be opened.
+    """
+    # Lazy, here and below: the CGI path must not pay for the engine (30 ms).
+    from portico.config.resolve import from_keywords  # noqa: PLC0415
+    from portico.errors import ConfigError  # noqa: PLC0415
+    from portico.supervisor import worker  # noqa: PLC0415
+    from portico.transports.bind import parse  # noqa: PLC0415
+    from portico.transports.listen import open_listeners  # noqa: PLC0415
+
+    settings = from_keywords({"bind": binds, **options})
+    if not settings.bind:
+        raise ConfigError(
+            "nothing to listen on; name a bind, such as scgi://127.0.0.1:4000", key="bind"
+        )
+    worker.run(application, open_listeners([parse(url) for url in settings.bind]), settings)
+
+
+def _is_listening(fd: int) -> bool:
+    """Whether *fd* is a listening socket (FastCGI 1.0 §2.2: FCGI_LISTENSOCK_FILENO is 0).
+
+    A CGI script under Apache's mod_cgid can find a connected socket there.
+    """
+    try:
+        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+            return False
+    except OSError:
+        return False
+    from portico.transports import inherited  # noqa: PLC0415 - 1 ms, only where fd 0 is a socket
+
+    return inherited.is_listening(fd)
+
+
+def _serve_cgi(application: Callable[..., Any], options: dict[str, Any]) -> None:
+    from portico import cgi  # noqa: PLC0415 - as in serve
+
+    mounting = None
+    repairs = options.get("disable_repairs") or ()
+    if options.get("mount") is not None or repairs:
+        from portico.core.mount import Mounting  # noqa: PLC0415 - 0.2 ms, seldom needed
+
+        disabled = frozenset(repairs.split() if isinstance(repairs, str) else repairs)
+        mounting = Mounting(options.get("mount"), disabled=disabled)
+    # the texts that a setting may have elsewhere; anything else must not show tracebacks
+    debug = str(options.get("debug")).lower() in {"yes", "true", "on", "1"}
+    status = cgi.run(application, debug=debug, mounting=mounting)
+    if status:
+        sys.exit(status)
+
+
+def _serve_inherited(application: Callable[..., Any], options: dict[str, Any]) -> None:
+    from portico.transports import stdio  # noqa: PLC0415 - as in serve
+
+    stdio.open_missing()
+    serve(application, "fastcgi+fd://0", **options)
+
+
+def _serve_systemd(application: Callable[..., Any], options: dict[str, Any]) -> None:
+    """Serve on every socket; one whose name begins with a protocol's speaks that protocol."""
+    from portico.codecs import PROTOCOLS  # noqa: PLC0415 - as in serve
+    from portico.transports import systemd  # noqa: PLC0415 - as in serve
+
+    binds = []
+    for name, fd in systemd.passed_sockets(os.environ):
+        protocol = name.replace(".", "-").partition("-")[0]
+        binds.append(f"{protocol if protocol in PROTOCOLS else 'fastcgi'}+fd://{fd}")
+    serve(application, *binds, **options)
