@@ -1,0 +1,1 @@
+"""Talks to an application server as a web server would."""

@@ -1,0 +1,423 @@
+"""One request over one connection: both directions move whenever they can."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import select
+import time
+from typing import TYPE_CHECKING, Self
+
+from portico.client.upload import PIECE_BYTES, Upload, content_length, parse_length
+from portico.errors import LimitExceeded, LocalProtocolError, PorticoError, RemoteProtocolError
+from portico.events import (
+    BodyWanted,
+    ResponseBodyReceived,
+    ResponseEnded,
+    ResponseReceived,
+    StderrReceived,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from portico.client.upload import Readable
+    from portico.codecs import ClientCodec
+    from portico.events import Event
+    from portico.transports.stream import Stream
+
+_IN = select.POLLIN
+_OUT = select.POLLOUT
+
+#: Protocols that frame no body: a request's needs its length, a response's ends with its
+#: Content-Length or the connection.
+UNFRAMED = frozenset({"scgi", "uwsgi"})
+
+#: The first body packet of AJP, of which no packet size has less room.
+_FIRST_ON_DEMAND_BYTES = 8186
+
+#: Most octets of the backend's error stream that are held.
+_MAX_STDERR_BYTES = 65_536
+
+#: Methods that may be sent twice without harm (RFC 9110 §9.2.2).
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+
+#: Statuses without a body (RFC 9110 §6.4.1).
+BODILESS = ("204", "304")
+
+
+class BackendError(PorticoError):
+    """The backend gave no usable answer; the connection is closed.
+
+    Attributes:
+        status_hint: HTTP status for the client where no head was passed on yet: 502, or 504
+            for a timeout.
+        stderr: What the backend wrote to its error stream before it failed (FastCGI alone).
+    """
+
+    def __init__(self, message: str, *, status_hint: int = 502) -> None:
+        super().__init__(message)
+        self.status_hint = status_hint
+        self.stderr = ""
+
+
+class Timeouts:
+    """Bounds of each single wait for progress, in seconds.
+
+    Attributes:
+        connect: Until the backend has accepted.
+        read: Until it sends the next octet, with the request sent.
+        write: Until it takes or sends an octet, with more of the request to send.
+    """
+
+    __slots__ = ("connect", "read", "write")
+
+    def __init__(self, *, connect: float = 10.0, read: float = 60.0, write: float = 60.0) -> None:
+        self.connect = connect
+        self.read = read
+        self.write = write
+
+
+class Exchange:
+    """One request and its response over one connection; for one thread.
+
+    Iterating gives the response's body in blocks, none empty. Where the response is cut or the
+    backend stalls, iteration raises: a block sequence that ends is a whole body. While a block
+    is not asked for, nothing moves in either direction.
+
+    Args:
+        stream: A connection on which no request is under way; owned until `close` or release.
+        codec: The codec of that connection.
+        environ: CGI-style parameters. CONTENT_LENGTH may be missing for bytes, and for FastCGI
+            and AJP always.
+        body: The request's body, as `Upload` takes it, or an `Upload`.
+        timeouts: Bounds of waiting.
+        release: Takes a connection that can carry another request; without it, it is closed.
+
+    Attributes:
+        status: The response's status, e.g. ``"200 OK"``; empty before the head is here.
+        headers: Names and values as received.
+        answered: Whether an octet of the response has been received.
+        ended: Whether the response has been received to its end.
+
+    Raises:
+        LocalProtocolError: the body needs a CONTENT_LENGTH, or does not agree with it.
+    """
+
+    __slots__ = (
+        "_blocks", "_codec", "_deaf", "_environ", "_left", "_lost", "_out", "_release", "_sent",
+        "_stderr", "_stderr_lost", "_stream", "_text", "_timeouts", "_upload", "_wanted",
+        "answered", "ended", "headers", "status",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        stream: Stream,
+        codec: ClientCodec,
+        environ: dict[str, str],
+        body: bytes | Readable | Iterable[bytes] | Upload = b"",
+        *,
+        timeouts: Timeouts | None = None,
+        release: Callable[[Stream, ClientCodec], None] | None = None,
+    ) -> None:
+        self._stream: Stream | None = stream
+        self._codec = codec
+        self._timeouts = timeouts or Timeouts()
+        self._release = release
+        self.status = ""
+        self.headers: list[tuple[str, str]] = []
+        self.answered = False
+        self.ended = False
+        self._environ = environ
+        self._blocks: list[bytes] = []
+        self._left: int | None = None  # octets missing of the announced body
+        self._out: bytes | memoryview = b""  # encoded, not yet taken by the kernel
+        self._sent = False  # whether the kernel took an octet of the request
+        self._deaf = False  # the backend takes no more of the request
+        self._lost = False  # the backend is gone
+        self._wanted = 0  # body octets the backend asked for; AJP: the first ones unasked
+        self._stderr = bytearray()
+        self._stderr_lost = False
+        self._text = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+        if not isinstance(body, Upload):
+            body = Upload(body, content_length(environ))
+        self._upload = body
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def begin(self) -> None:
+        """Send the request until the response's head is here; body may remain to be sent.
+
+        Raises:
+            BackendError: no usable head came.
+            LocalProtocolError: the protocol cannot carry this request.
+            Exception: whatever reading the body raises.
+        """
+        try:
+            self._send_head()
+            while not self.status:
+                self._move()
+        except BaseException as exc:
+            self.close()
+            if isinstance(exc, BackendError):
+                exc.stderr = self.take_stderr()
+            raise
+
+    def settle(self, seconds: float = 1.0) -> None:
+        """Let go of a response whose body is of no use, so that its connection may be kept.
+
+        Args:
+            seconds: How long to wait for its end; a response that goes on is given up.
+        """
+        deadline = time.monotonic() + seconds
+        with contextlib.suppress(BackendError):  # nobody waits for what is missing
+            while self._stream is not None and (left := deadline - time.monotonic()) > 0:
+                self._wait(self._stream, _IN, left)
+                self._read(self._stream)
+                self._blocks.clear()
+        self.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        while not self._blocks:
+            if self.ended:
+                raise StopIteration
+            try:
+                self._move()
+            except BaseException:
+                self.close()
+                raise
+        blocks, self._blocks = self._blocks, []
+        return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+
+    def may_repeat(self) -> bool:
+        """Whether the request may be sent again over another connection.
+
+        Only where the backend was gone before an octet of its answer, the body can be read
+        again, and the request has certainly not been executed or may be executed twice.
+        """
+        return (
+            self._lost
+            and not self.answered
+            and (not self._sent or self._environ.get("REQUEST_METHOD") in _IDEMPOTENT)
+            and self._upload.rewind()
+        )
+
+    def take_stderr(self) -> str:
+        """Give and forget the text of the backend's error stream so far (FastCGI alone)."""
+        text = self._text.decode(bytes(self._stderr), final=self._stream is None)
+        self._stderr.clear()
+        if self._stderr_lost:
+            self._stderr_lost = False
+            text += "\n[portico: more than was held of this error stream is left out]\n"
+        return text
+
+    def close(self) -> None:
+        """Let go of the connection; a response that has not ended is given up."""
+        stream = self._stream
+        if stream is None:
+            return
+        self._stream = None
+        if self._sent and not self._out and not self._deaf:
+            with contextlib.suppress(OSError):  # closing says it as well
+                os.write(stream.fd, self._codec.abort())
+        stream.close()
+
+    def _send_head(self) -> None:
+        upload = self._upload
+        upload.probe()
+        length = upload.length
+        environ = self._environ
+        if length is not None:
+            if length and not environ.get("CONTENT_LENGTH"):
+                environ = {**environ, "CONTENT_LENGTH": str(length)}
+        elif self._codec.protocol in UNFRAMED:
+            raise LocalProtocolError(f"{self._codec.protocol} needs the length of the body")
+        first = b""
+        on_demand = self._codec.body_on_demand
+        if upload.wait_fd() is not None:  # the head need not wait for a slow client
+            self._wanted = _FIRST_ON_DEMAND_BYTES if length else 0
+        elif not on_demand or length is not None:
+            first = upload.read(_FIRST_ON_DEMAND_BYTES if on_demand else PIECE_BYTES)
+        try:
+            self._out = self._codec.send_request(environ, first, end=upload.ended)
+        except LimitExceeded as exc:  # raised of our own request, where it outgrows the protocol
+            raise LocalProtocolError(str(exc)) from exc
+        self._write()
+
+    def _move(self) -> None:
+        """Wait for one direction to be ready and move octets."""
+        stream = self._stream
+        if stream is None:
+            raise LocalProtocolError("the exchange is closed")
+        timeouts = self._timeouts
+        if self._out:
+            ready = self._wait(stream, _IN | _OUT, timeouts.write)
+            if ready & _OUT:
+                self._write()
+            if ready & ~_OUT:
+                self._read(stream)
+        elif not self._deaf and self._may_send():
+            if self._response_is_next(stream):
+                self._read(stream)
+            else:
+                self._send_piece()
+        else:
+            self._wait(stream, _IN, timeouts.read)
+            self._read(stream)
+
+    def _may_send(self) -> bool:
+        if self._codec.body_on_demand:
+            return self._wanted > 0
+        return not self._upload.ended
+
+    def _send_piece(self) -> None:
+        size = PIECE_BYTES
+        if self._codec.body_on_demand:
+            size = min(self._wanted, size)
+            self._wanted = 0
+        piece = self._upload.read(size)
+        self._out = self._codec.send_body(piece, end=self._upload.ended)
+        self._write()
+
+    def _write(self) -> None:
+        """Give the kernel what it takes at once."""
+        stream = self._stream
+        if stream is None or not self._out:
+            return
+        try:
+            sent = os.write(stream.fd, self._out)
+        except BlockingIOError:
+            return
+        except OSError:
+            # It may have answered before it closed: what there is to read tells.
+            self._deaf = True
+            self._out = b""
+            return
+        self._sent = True
+        self._out = memoryview(self._out)[sent:] if sent < len(self._out) else b""
+
+    def _read(self, stream: Stream) -> None:
+        """Take octets of the response, once."""
+        try:
+            data = stream.read(self._timeouts.read)
+        except TimeoutError as exc:
+            raise BackendError(str(exc), status_hint=504) from exc
+        except OSError as exc:
+            self._lost = True
+            raise BackendError(f"{self._progress()}: {exc.strerror or exc}") from exc
+        self.answered = self.answered or bool(data)
+        self._lost = not data
+        try:
+            events = self._codec.receive_data(data) if data else self._codec.receive_eof()
+        except RemoteProtocolError as exc:
+            self._deaf = True  # the codec is finished
+            if not data:
+                raise BackendError(self._progress()) from exc
+            hint = exc.status_hint if exc.status_hint >= 500 else 502
+            raise BackendError(f"the backend broke the protocol: {exc}", status_hint=hint) from exc
+        for event in events:
+            self._take(event)
+        if self.ended:
+            return
+        if self._lost:
+            raise BackendError(self._progress())
+        if self._left == 0 and self._codec.protocol in UNFRAMED:
+            self._finish(reusable=False)  # whether it closes or not
+
+    def _take(self, event: Event) -> None:
+        if type(event) is ResponseBodyReceived:
+            self._take_body(event.data)
+        elif type(event) is ResponseReceived:
+            self._take_head(event)
+        elif type(event) is ResponseEnded:
+            if self._left:
+                raise BackendError(
+                    f"the backend ended its response {self._left} octets before its Content-Length"
+                )
+            self._finish(reusable=event.reusable)
+        elif type(event) is BodyWanted:
+            self._wanted = event.size
+        elif type(event) is StderrReceived:
+            self._keep_stderr(event.data)
+
+    def _take_head(self, head: ResponseReceived) -> None:
+        if not "200" <= head.status[:3] <= "999":
+            raise BackendError(f"status {head.status[:40]!a} is not a final response")
+        self.status = head.status
+        self.headers = head.headers
+        lengths = {value for name, value in head.headers if name.lower() == "content-length"}
+        if self._environ.get("REQUEST_METHOD") == "HEAD" or head.status[:3] in BODILESS:
+            self._left = 0
+        elif lengths:
+            length = parse_length(lengths.pop())
+            if lengths or length is None:
+                raise BackendError("the response's Content-Length is not one length")
+            self._left = length
+
+    def _take_body(self, data: bytes) -> None:
+        """Keep a block, without what goes beyond the announced length."""
+        if self._left is not None:
+            data = data[: self._left]
+            self._left -= len(data)
+        if data:
+            self._blocks.append(data)
+
+    def _finish(self, *, reusable: bool) -> None:
+        """Let go of the connection of a response that is complete."""
+        self.ended = True
+        stream = self._stream
+        if stream is None:
+            return
+        self._stream = None
+        # A body that was not asked for (AJP) leaves the connection in step; one that was cut does
+        # not.
+        whole = self._codec.body_on_demand or self._upload.ended
+        if reusable and self._release is not None and whole and not self._out and not self._deaf:
+            self._release(stream, self._codec)
+        else:
+            stream.close()
+
+    def _keep_stderr(self, data: bytes) -> None:
+        room = _MAX_STDERR_BYTES - len(self._stderr)
+        self._stderr += data[:room]
+        if len(data) > room:
+            self._stderr_lost = True
+
+    def _wait(self, stream: Stream, events: int, timeout: float) -> int:
+        try:
+            return stream.wait(events, timeout)
+        except TimeoutError as exc:
+            doing = "took no octet of the request" if events & _OUT else "sent nothing"
+            raise BackendError(
+                f"the backend {doing} for {timeout:g} seconds", status_hint=504
+            ) from exc
+
+    def _progress(self) -> str:
+        """Say how far the response had come when the backend was gone."""
+        if self.status:
+            return "the backend cut its response"
+        if self.answered:
+            return "the backend closed within the head of its response"
+        return "the backend closed the connection without a response"
+
+    def _response_is_next(self, stream: Stream) -> bool:
+        """Whether to read before more body is sent: what is here already goes first.
+
+        Where reading the body would wait for its sender, wait for either side: the sender may
+        be waiting for the response.
+        """
+        poll = select.poll()
+        poll.register(stream.fd, _IN)
+        source = self._upload.wait_fd()
+        if source is not None:
+            poll.register(source, _IN)
+        ready = poll.poll(0 if source is None else self._timeouts.read * 1000)
+        return any(fd == stream.fd for fd, _ in ready)
