@@ -1,0 +1,1 @@
+"""Real web servers: their configuration, and starting one."""

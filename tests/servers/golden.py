@@ -1,0 +1,82 @@
+"""The configurations that are compared byte for byte, and the command that writes them anew.
+
+    python tests/servers/golden.py
+
+Read what `git diff` then shows before you commit it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from portico.servers import catalog
+from portico.servers.site import Site
+from portico.transports.bind import parse
+
+DIRECTORY = Path(__file__).with_name("golden")
+
+#: Where the complete configurations say that they stand.
+STANDALONE = "/srv/portico-golden"
+
+PORTS = {"fastcgi": 9000, "scgi": 4000, "ajp": 8009, "uwsgi": 3031}
+
+
+def routes():
+    """Yield every product with the name of each of its routes, and the route."""
+    for product in catalog.PRODUCTS.values():
+        for via, route in product.routes.items():
+            yield product, via, route
+
+
+def plain_site(via, route):
+    """Everything by default."""
+    if route.starts_script:
+        return Site(via=via, script="/srv/site/app.cgi", application="site:app")
+    url = f"{route.protocol}://127.0.0.1:{PORTS[route.protocol]}"
+    return Site(via=via, bind=parse(url), application="site:app")
+
+
+def full_site(via, route):
+    """Everything said: mount point, host name, Unix socket, limits, streaming."""
+    common = {
+        "via": via,
+        "mount": "/app.v1",
+        "server_name": "www.example.org",
+        "listen_host": "127.0.0.1",
+        "listen_port": 8080,
+        "body_limit_bytes": 52_428_800,
+        "timeout_seconds": 300,
+        "streaming": True,
+        "application": "site:make_app()",
+    }
+    if route.starts_script:
+        return Site(script="/srv/my site/app.cgi", **common)
+    url = f"{route.protocol}+unix:///run/site/app.sock"
+    if route.protocol == "ajp":
+        url += "?secret=s%22e%20c&packet_size=65536"
+    return Site(bind=parse(url), **common)
+
+
+def texts():
+    """Yield the file name and the text of every golden file."""
+    for product, via, route in routes():
+        plain, full = plain_site(via, route), full_site(via, route)
+        yield f"{product.name}-{via}.conf", catalog.render(product, plain)
+        yield f"{product.name}-{via}-full.conf", catalog.render(product, full)
+        user = "www-data www-data" if product.name == "apache" else ""
+        files = catalog.renderer(product).render_standalone(plain, STANDALONE, user=user)
+        for name, text in files.items():
+            yield f"{product.name}-{via}-standalone-{name}", text
+
+
+def main():
+    """Write every file, and remove those that nothing writes any more."""
+    DIRECTORY.mkdir(exist_ok=True)
+    for path in DIRECTORY.iterdir():
+        path.unlink()
+    for name, text in texts():
+        (DIRECTORY / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
