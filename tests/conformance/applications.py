@@ -240,6 +240,16 @@ def dribble(environ, start_response):
 
 
 @unchecked
+def late_echo(environ, start_response):
+    """The head, and the body back from when the client says so."""
+    stream = environ["wsgi.input"]
+    start_response("200 OK", [*OCTETS, ("X-Accel-Buffering", "no")])
+    yield b"head first\n"
+    wait_for(environ, "go on")
+    yield from iter(lambda: stream.read(65_536), b"")
+
+
+@unchecked
 def gaps(_environ, start_response):
     """Empty blocks, before and between."""
     start_response("200 OK", list(TEXT))

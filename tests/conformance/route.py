@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import threading
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
@@ -136,13 +137,13 @@ class Connection:
             assert not sender.is_alive(), "the front took no more of the request"
 
     @contextmanager
-    def sending(self, request: Request) -> Iterator[None]:
-        """Send *request* meanwhile; at the end the connection is shut down."""
+    def sending(self, request: Request) -> Iterator[threading.Thread]:
+        """Send *request* meanwhile, in the thread given; at the end the connection is shut down."""
         parts = request.head(self._route), request.framed()
         sender = threading.Thread(target=self._send, args=parts)
         sender.start()
         try:
-            yield
+            yield sender
         finally:
             with suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)
@@ -205,6 +206,13 @@ class Connection:
     def is_silent_for(self, seconds: float) -> bool:
         """Whether nothing comes for so long, not even the end."""
         return not self._buffer and not select.select([self._sock], [], [], seconds)[0]
+
+    def wait_until_it_takes_no_more(self, sender: threading.Thread, seconds: float) -> None:
+        """Wait until all is sent, or the front has taken nothing of it for so long."""
+        deadline = time.monotonic() + DEADLINE
+        while sender.is_alive() and select.select([], [self._sock], [], seconds)[1]:
+            assert time.monotonic() < deadline, "the front neither takes it nor leaves it"
+            time.sleep(0.01)
 
     def at_end(self) -> bool:
         """Whether the front has closed, and sent nothing more than what was read."""
