@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -223,7 +224,44 @@ def test_reader_that_leaves_later_does_no_harm():
         assert (command.finish(), command.err) == (0, "")
 
 
+#: Every route on which the web server itself starts the application, as a script.
+SCRIPTS = [
+    pytest.param(product.name, via, marks=pytest.mark.frontend(product.name))
+    for product in catalog.PRODUCTS.values()
+    for via, route in product.routes.items()
+    if route.starts_script
+]
+
+
+@pytest.fixture
+def open_place():
+    """A directory that every account may read."""
+    with tempfile.TemporaryDirectory(prefix="test-up-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.mark.parametrize(("server", "via"), SCRIPTS)
+def test_what_a_script_says_is_shown_as_it_comes(server, via, open_place):
+    text = "def application(environ, start_response):\n    raise ValueError('it broke')\n"
+    (open_place / "broken.py").write_text(text)
+    way = ("--server", server, "--via", via)
+    with running(open_place / "broken.py", *way) as command:
+        assert fetch(command.await_url())[0] == 500
+        command.await_text("ValueError: it broke", "err")
+        command.kill(signal.SIGINT)
+        assert command.finish() == 0
+
+
 # -- what it is given ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("server", "via"), SCRIPTS)
+def test_script_finds_a_file_of_the_working_directory(server, via, open_place):
+    (open_place / "my-site.wsgi").write_text(HELLO.read_text())
+    way = ("--server", server, "--via", via)
+    with running("my-site.wsgi", *way, cwd=open_place) as command:
+        assert fetch(command.await_url()) == (200, "Hello from behind the portico.\n")
 
 
 def test_application_is_a_file_of_the_working_directory(app):

@@ -76,6 +76,8 @@ class _Front(Protocol):
 
     def log(self) -> str: ...
 
+    def news(self) -> str: ...
+
     def stop(self, grace_seconds: float) -> None: ...
 
 
@@ -278,6 +280,10 @@ class _Builtin:
         """It keeps none: it writes to standard error."""
         return ""
 
+    def news(self) -> str:
+        """None either."""
+        return ""
+
     def stop(self, grace_seconds: float) -> None:  # noqa: ARG002 - it cuts at once
         """Stop serving."""
         self._front.close()
@@ -306,7 +312,7 @@ class _Ending:
         self._words.put(error)
 
     def wait(self, server: str, front: _Front) -> None:
-        """Wait for the end.
+        """Wait for the end, and show meanwhile what the web server says.
 
         Raises:
             TransportError: the web server has ended by itself; its own words follow.
@@ -317,6 +323,7 @@ class _Ending:
             except Empty:
                 status = front.poll()
                 if status is None:
+                    sys.stderr.write(front.news())
                     continue
                 words = front.log()
                 raise TransportError(f"{server} {_how(status)}\n{words}".rstrip()) from None

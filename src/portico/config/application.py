@@ -42,6 +42,19 @@ def load_application(spec: str, *, directory: str | None = None) -> Callable[...
     return _find_callable(spec, module, name)
 
 
+def anchored(spec: str) -> str:
+    """Name the application so that it is found from any working directory: files by full path.
+
+    Raises:
+        ConfigError: *spec* names no module or file.
+    """
+    target, name = _split(spec)
+    if not _is_file(target):
+        return spec
+    path = str(Path(target).absolute())
+    return f"{path}:{name}" if name else path
+
+
 def _split(spec: str) -> tuple[str, str]:
     """Split *spec* into module or path, and callable; a drive letter's colon splits nothing."""
     head, colon, tail = spec.rpartition(":")

@@ -50,6 +50,10 @@ _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.01
 _REAP_SECONDS = 0.5
 _LOG_LINES = 20
+
+#: Octets of a log that are shown at once.
+_NEWS_BYTES = 65_536
+
 #: No web server passes this on to an application; each answers it with 400 itself.
 _KNOCK = b"?\r\n\r\n"
 
@@ -126,6 +130,7 @@ class RunningServer:
         self.url = site.url
         self.directory = directory
         self._process = process
+        self._told = {path: path.stat().st_size for path in _logs(directory)}
 
     def __enter__(self) -> Self:
         return self
@@ -150,6 +155,21 @@ class RunningServer:
     def log(self) -> str:
         """Give the last lines of what the server has said."""
         return _words_of(self.directory)
+
+    def news(self) -> str:
+        """Give what the server and its scripts have said since the last call, in whole lines.
+
+        The first call tells what came after the server was ready.
+        """
+        pieces = []
+        for path in _logs(self.directory):
+            with path.open("rb") as file:
+                file.seek(self._told.get(path, 0))
+                data = file.read(_NEWS_BYTES)
+            data = data[: data.rfind(b"\n") + 1] if len(data) < _NEWS_BYTES else data
+            self._told[path] = self._told.get(path, 0) + len(data)
+            pieces.append(data.decode("utf-8", "replace"))
+        return "".join(pieces)
 
     def stop(self, grace_seconds: float = _STOP_SECONDS) -> None:
         """End the server, by force after *grace_seconds*, and remove its directory.
@@ -364,10 +384,16 @@ def _answers(host: str, port: int) -> bool:
 def _words_of(directory: Path) -> str:
     """The last lines of the server's logs."""
     lines: list[str] = []
-    for name in ("output.log", "error.log"):
+    for path in _logs(directory):
         with suppress(OSError):
-            lines += (directory / name).read_text(encoding="utf-8", errors="replace").splitlines()
+            lines += path.read_text(encoding="utf-8", errors="replace").splitlines()
     return "\n".join(lines[-_LOG_LINES:])
+
+
+def _logs(directory: Path) -> list[Path]:
+    """The files that the server writes its words to, as far as they exist."""
+    paths = [directory / name for name in ("output.log", "error.log")]
+    return [path for path in paths if path.is_file()]
 
 
 def _end(process: subprocess.Popen[bytes], graceful: signal.Signals, seconds: float) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import portico
+from portico.config.application import anchored
 from portico.errors import ConfigError
 from portico.servers.account import may, unprivileged
 
@@ -68,7 +69,11 @@ def write_script(
             here = directory
     script = directory / "app.cgi"
     text = _SCRIPT.format(
-        interpreter=interpreter, path=path, app=app, directory=str(here), options=options
+        interpreter=interpreter,
+        path=path,
+        app=anchored(app),  # the web server chooses the working directory
+        directory=str(here),
+        options=options,
     )
     script.write_text(text, encoding="utf-8")
     script.chmod(0o755)
