@@ -6,6 +6,10 @@ Events own their data: the codec keeps no reference to what it has reported.
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from portico.errors import RemoteProtocolError
+
 
 class RequestReceived:
     """The head of a request is complete.
@@ -52,6 +56,39 @@ class BodyEnded:
 
     def __init__(self, request_id: int) -> None:
         self.request_id = request_id
+
+
+class DataReceived:
+    """More of the file that a Filter is to work on (FCGI_DATA); `data` is never empty."""
+
+    __slots__ = ("data", "request_id")
+
+    def __init__(self, request_id: int, data: bytes) -> None:
+        self.request_id = request_id
+        self.data = data
+
+
+class DataEnded:
+    """The Filter's file is complete."""
+
+    __slots__ = ("request_id",)
+
+    def __init__(self, request_id: int) -> None:
+        self.request_id = request_id
+
+
+class RequestRefused:
+    """One request of several on a connection could not be decoded; the others go on.
+
+    Attributes:
+        error: What was wrong with it; its `status_hint` says how to answer.
+    """
+
+    __slots__ = ("error", "request_id")
+
+    def __init__(self, request_id: int, error: RemoteProtocolError) -> None:
+        self.request_id = request_id
+        self.error = error
 
 
 class AbortReceived:
@@ -128,6 +165,9 @@ Event = (
     RequestReceived
     | BodyReceived
     | BodyEnded
+    | DataReceived
+    | DataEnded
+    | RequestRefused
     | AbortReceived
     | ResponseReceived
     | ResponseBodyReceived

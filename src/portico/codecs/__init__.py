@@ -39,12 +39,15 @@ class ServerCodec(Protocol):
             request has been answered.
         raw_body: Whether body octets travel unframed after the head, so that a file may be
             sent by the kernel.
+        crowded: Whether the peer wants several requests in flight (FastCGI alone); what `several`
+            of that codec gives serves them.
     """
 
     protocol: str
     keep_open: bool
     pending: bool
     raw_body: bool
+    crowded: bool
 
     @property
     def idle(self) -> bool:

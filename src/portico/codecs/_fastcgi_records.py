@@ -70,9 +70,16 @@ def end_request(request_id: int, protocol_status: int) -> bytes:
     return record(FCGI_END_REQUEST, request_id, END_BODY.pack(0, protocol_status))
 
 
-def tail(request_id: int) -> bytes:
-    """Encode what ends every response: the empty STDOUT and END_REQUEST (§5.3, §5.5)."""
+def tail(request_id: int, *, errors: bool = False) -> bytes:
+    """Encode what ends every response: the empty STDOUT and END_REQUEST (§5.3, §5.5).
+
+    Args:
+        request_id: Of the response.
+        errors: Whether STDERR was used, so that it has an end as well.
+    """
     end = end_request(request_id, FCGI_REQUEST_COMPLETE)
+    if errors:
+        end = record(FCGI_STDERR, request_id) + end
     return record(FCGI_STDOUT, request_id) + end
 
 
@@ -222,6 +229,71 @@ def encode_pairs(pairs: Iterable[tuple[str, str]]) -> bytes:
         return "".join(parts).encode("latin-1")
     except UnicodeEncodeError as exc:
         raise LocalProtocolError(f"a parameter is not latin-1: {exc.object[exc.start]!a}") from None
+
+
+#: Most digits of a length that is believed: what fits 64 bits whatever the digits are.
+_MAX_LENGTH_DIGITS = 18
+
+
+def announced_length(value: str | None) -> int:
+    """Give the octets that CONTENT_LENGTH or FCGI_DATA_LENGTH promises, or -1.
+
+    nginx sends ``""`` for none, Caddy 2.6 ``-1`` for a chunked upload: the stream's end decides
+    then.
+    """
+    if value and len(value) <= _MAX_LENGTH_DIGITS and value.isascii() and value.isdigit():
+        return int(value)
+    return -1
+
+
+class Values:
+    """Answers management records (§4).
+
+    Args:
+        max_conns: FCGI_MAX_CONNS, the connections served at a time; a count.
+        max_reqs: FCGI_MAX_REQS, the requests served at a time on all connections; a count.
+        multiplexes: FCGI_MPXS_CONNS, whether a connection may carry several at a time.
+
+    Attributes:
+        asked: Whether somebody wanted to know of FCGI_MPXS_CONNS.
+    """
+
+    __slots__ = ("_known", "asked")
+
+    def __init__(self, max_conns: int, max_reqs: int, *, multiplexes: bool) -> None:
+        self._known = (
+            ("FCGI_MAX_CONNS", str(max_conns)),
+            ("FCGI_MAX_REQS", str(max_reqs)),
+            ("FCGI_MPXS_CONNS", str(int(multiplexes))),
+        )
+        self.asked = False
+
+    def manage(self, kind: int, content: bytes) -> bytes:
+        """Encode the reply to a record with request id 0.
+
+        Raises:
+            RemoteProtocolError: the record belongs to a request, or its pairs are malformed.
+        """
+        if kind == FCGI_GET_VALUES:
+            wanted = {name for name, _ in decode_pairs(content)}
+            self.asked = self.asked or "FCGI_MPXS_CONNS" in wanted
+            answer = encode_pairs(pair for pair in self._known if pair[0] in wanted)
+            return record(FCGI_GET_VALUES_RESULT, 0, answer)
+        if 0 < kind <= FCGI_DATA:
+            raise RemoteProtocolError(
+                f"record type {kind} with request id 0", section="FastCGI 1.0 §3.3"
+            )
+        return record(FCGI_UNKNOWN_TYPE, 0, bytes((kind, 0, 0, 0, 0, 0, 0, 0)))
+
+
+def too_many_params(most: int) -> LimitExceeded:
+    """Make the error for parameters of more than *most* octets."""
+    return LimitExceeded(
+        f"more than {most} octets of parameters",
+        option="max_params_bytes",
+        section="FastCGI 1.0 §5.2",
+        status_hint=431,
+    )
 
 
 def not_version_1(version: int) -> RemoteProtocolError:

@@ -73,6 +73,7 @@ class OneShotServer:
     pending = False
     idle = False
     raw_body = True
+    crowded = False
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits

@@ -111,6 +111,7 @@ class ServerCodec:
 
     protocol = "ajp"
     raw_body = False
+    crowded = False
 
     def __init__(
         self,

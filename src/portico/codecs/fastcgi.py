@@ -1,7 +1,8 @@
 """FastCGI 1.0: records, streams of name-value pairs, management records.
 
-The server answers one request at a time and says so (FCGI_MPXS_CONNS=0). Sections named here
-are those of the FastCGI 1.0 specification (1996).
+The server codec serves one request at a time, as nearly every web server wants it; where one
+needs more, a `MultiplexCodec` takes over. Sections named here are those of the FastCGI 1.0
+specification (1996).
 """
 
 from __future__ import annotations
@@ -16,19 +17,20 @@ from portico.codecs._fastcgi_records import (
     FCGI_AUTHORIZER,
     FCGI_BEGIN_REQUEST,
     FCGI_CANT_MPX_CONN,
-    FCGI_DATA,
+    FCGI_FILTER,
     FCGI_GET_VALUES,
-    FCGI_GET_VALUES_RESULT,
     FCGI_KEEP_CONN,
     FCGI_PARAMS,
     FCGI_REQUEST_COMPLETE,
     FCGI_RESPONDER,
+    FCGI_STDERR,
     FCGI_STDIN,
     FCGI_STDOUT,
     FCGI_UNKNOWN_ROLE,
-    FCGI_UNKNOWN_TYPE,
     HEADER_BYTES,
     MAX_CONTENT_BYTES,
+    Values,
+    announced_length,
     decode_pairs,
     decode_params,
     encode_pairs,
@@ -38,15 +40,17 @@ from portico.codecs._fastcgi_records import (
     record,
     stream,
     tail,
+    too_many_params,
     unpack_header,
 )
-from portico.errors import LimitExceeded, LocalProtocolError, RemoteProtocolError
+from portico.errors import LocalProtocolError, RemoteProtocolError
 from portico.events import AbortReceived, BodyEnded, BodyReceived, RequestReceived
 from portico.head import encode_cgi
 from portico.refusals import plain_refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from portico.codecs._fastcgi_multiplex import MultiplexCodec
     from portico.events import Event
     from portico.limits import Limits
 
@@ -100,9 +104,6 @@ SKIPPED = frozenset(range(256)) - {
 #: those known sends any.
 _MAX_HELD_BYTES = 1_048_576
 
-#: Most digits of a CONTENT_LENGTH that is believed: what fits 64 bits whatever the digits are.
-_MAX_LENGTH_DIGITS = 18
-
 #: More octets than ever arrive: nothing is decoded until the answer has ended.
 _NEVER = 1 << 62
 
@@ -120,17 +121,6 @@ _BEGIN_1_BYTES = HEADER_BYTES + BEGIN_BYTES
 _LEAST_REQUEST_BYTES = _BEGIN_1_BYTES + 3 * HEADER_BYTES
 
 
-def _expected(environ: dict[str, str]) -> int:
-    """Give the body's length in octets that CONTENT_LENGTH promises, or -1.
-
-    nginx sends ``""`` for none, Caddy 2.6 ``-1`` for a chunked upload: STDIN's end decides then.
-    """
-    value = environ.get("CONTENT_LENGTH")
-    if value and len(value) <= _MAX_LENGTH_DIGITS and value.isascii() and value.isdigit():
-        return int(value)
-    return -1
-
-
 class ServerCodec:
     """The application's side of a connection, one request at a time.
 
@@ -146,14 +136,19 @@ class ServerCodec:
         roles: Roles accepted; all others are answered FCGI_UNKNOWN_ROLE.
         max_conns: FCGI_MAX_CONNS, the connections served at a time; a count.
         max_reqs: FCGI_MAX_REQS, the requests served at a time on all connections; a count.
+        most: Requests in flight on one connection. With 1, a second one is answered
+            FCGI_CANT_MPX_CONN; with more it waits here, `crowded` says so, and who drives the
+            codec may go on with what `several` gives.
     """
 
     __slots__ = (
         "_begins",
         "_id",
         "_left",
+        "_limits",
         "_max_params",
         "_max_params_bytes",
+        "_most",
         "_need",
         "_out",
         "_params",
@@ -163,6 +158,7 @@ class ServerCodec:
         "_state",
         "_tail",
         "_values",
+        "crowded",
         "keep_open",
         "pending",
     )
@@ -177,12 +173,16 @@ class ServerCodec:
         roles: tuple[int, ...] = (FCGI_RESPONDER,),
         max_conns: int = 128,
         max_reqs: int = 128,
+        most: int = 1,
     ) -> None:
+        self._limits = limits
         self._max_params = limits.max_params
         self._max_params_bytes = limits.max_params_bytes
         self._roles = roles
         self._begins = _BEGIN_1 if FCGI_RESPONDER in roles else {}
         self._values = (max_conns, max_reqs)
+        self._most = most
+        self.crowded = False
         self.keep_open = True
         self.pending = False
         self._state = IDLE
@@ -248,7 +248,7 @@ class ServerCodec:
         self._id = 1
         self._tail = _TAIL_1
         decode_params(data[24 : 24 + length], environ, max_params=self._max_params)
-        left = _expected(environ)
+        left = announced_length(environ.get("CONTENT_LENGTH"))
         if left >= 0 and left != len(body):
             self._state = IDLE
             self._id = 0
@@ -283,6 +283,10 @@ class ServerCodec:
                         self._need = _NEVER
                         break
                     self._receive_record(kind, data[start:end], events, pieces)
+                elif kind == FCGI_BEGIN_REQUEST and self._is_crowd(request_id, data[start:end]):
+                    self.crowded = self.pending = True
+                    self._need = _NEVER
+                    break
                 else:
                     self._receive_other(kind, request_id, data[start:end])
                 pos = end + padding
@@ -328,12 +332,7 @@ class ServerCodec:
     def _take_params(self, content: bytes) -> None:
         self._params += content
         if len(self._params) > self._max_params_bytes:
-            raise LimitExceeded(
-                f"more than {self._max_params_bytes} octets of parameters",
-                option="max_params_bytes",
-                section="FastCGI 1.0 §5.2",
-                status_hint=431,
-            )
+            raise too_many_params(self._max_params_bytes)
 
     def _end_params(self) -> RequestReceived:
         environ: dict[str, str] = {}
@@ -344,7 +343,7 @@ class ServerCodec:
             # STDIN at all, not even its end: nothing is waited for, and what comes is ignored.
             self._state = ANSWER
             return RequestReceived(self._id, environ, b"", True, self._role)
-        self._left = _expected(environ)
+        self._left = announced_length(environ.get("CONTENT_LENGTH"))
         self._state = STDIN
         return RequestReceived(self._id, environ, b"", False, self._role)
 
@@ -421,25 +420,44 @@ class ServerCodec:
 
     def _manage(self, kind: int, content: bytes) -> None:
         """Answer a management record (§4)."""
-        if kind == FCGI_GET_VALUES:
-            max_conns, max_reqs = self._values
-            asked = {name for name, _ in decode_pairs(content)}
-            answer = encode_pairs(
-                (name, str(value))
-                for name, value in (
-                    ("FCGI_MAX_CONNS", max_conns),
-                    ("FCGI_MAX_REQS", max_reqs),
-                    ("FCGI_MPXS_CONNS", 0),
-                )
-                if name in asked
+        values = self._make_values()
+        self._out += values.manage(kind, content)
+        if values.asked and self._most > 1:
+            self.crowded = True  # who asks may do it
+
+    def _make_values(self) -> Values:
+        max_conns, max_reqs = self._values
+        return Values(max_conns, max_reqs, multiplexes=self._most > 1)
+
+    def _is_crowd(self, request_id: int, content: bytes) -> bool:
+        """Tell whether a BEGIN_REQUEST asks for more than this codec does."""
+        if request_id == 0 or len(content) < BEGIN_BYTES:
+            return False
+        role = BEGIN_BODY.unpack_from(content)[0]
+        return self._most > 1 if self._id else role == FCGI_FILTER and role in self._roles
+
+    def several(self) -> MultiplexCodec:
+        """Give a codec that goes on from here, with several requests; this one is finished."""
+        # 1 ms to load, and hardly any frontend needs it
+        from portico.codecs._fastcgi_multiplex import MultiplexCodec  # noqa: PLC0415
+
+        codec = MultiplexCodec(
+            self._limits, roles=self._roles, values=self._make_values(), most=self._most
+        )
+        if self._state == PARAMS:
+            codec.adopt_params(self._id, self._role, bytes(self._params))
+        elif self._state != IDLE:
+            codec.adopt(
+                self._id,
+                self._role,
+                answering=self._state == ANSWER,
+                aborted=self._state == ABORTED,
+                left=self._left,
+                wrote_errors=self._tail != tail(self._id),
             )
-            self._out += record(FCGI_GET_VALUES_RESULT, 0, answer)
-        elif 0 < kind <= FCGI_DATA:
-            raise RemoteProtocolError(
-                f"record type {kind} with request id 0", section="FastCGI 1.0 §3.3"
-            )
-        else:
-            self._out += record(FCGI_UNKNOWN_TYPE, 0, bytes((kind, 0, 0, 0, 0, 0, 0, 0)))
+        codec.inherit(bytes(self._rest), bytes(self._out), keep_open=self.keep_open)
+        self._out = bytearray()
+        return codec
 
     def receive_eof(self) -> list[Event]:
         """Take the peer's end of file.
@@ -511,6 +529,16 @@ class ServerCodec:
             self._finish()
             parts.append(self._tail)
         return parts
+
+    def send_errors(self, request_id: int, data: bytes) -> bytes:
+        """Encode text of the request's error stream, FCGI_STDERR (§5.3).
+
+        Raises:
+            LocalProtocolError: *request_id* is not the present request.
+        """
+        self._check(request_id)
+        self._tail = tail(request_id, errors=True)
+        return b"".join(stream(FCGI_STDERR, request_id, data))
 
     def want_body(self, request_id: int, size: int) -> None:
         """Do nothing: a frontend sends STDIN unasked."""
