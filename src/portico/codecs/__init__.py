@@ -45,9 +45,13 @@ class ServerCodec(Protocol):
 
     protocol: str
     keep_open: bool
-    pending: bool
     raw_body: bool
     crowded: bool
+
+    @property
+    def pending(self) -> bool:
+        """As above."""
+        ...
 
     @property
     def idle(self) -> bool:

@@ -240,6 +240,16 @@ class Settings:
         doc="Names of SCRIPT_NAME and PATH_INFO repairs that are not to be made. May be given"
         " several times.",
     )
+    roles: tuple[str, ...] = option(
+        ("responder",),
+        section="application",
+        flag="--role",
+        metavar="ROLE",
+        choices=("responder", "authorizer", "filter"),
+        doc="FastCGI roles that the application serves: `responder` answers requests, `authorizer`"
+        " says whether one may pass, `filter` works on a file that the web server sends along. The"
+        " role of a request is `portico.role` in its environ. May be given several times.",
+    )
     debug: bool = option(
         False,
         section="application",
@@ -272,6 +282,15 @@ class Settings:
         least=16,
         most=100_000,
         doc="Most parameters (request headers among them) of one request.",
+    )
+    max_multiplexed: int = option(
+        64,
+        section="limits",
+        unit="requests",
+        least=1,
+        most=10_000,
+        doc="Most requests in flight on one FastCGI connection; further ones are answered"
+        " FCGI_OVERLOADED. With 1, or with one thread, there is no multiplexing.",
     )
     body_spool_bytes: int = option(
         262_144,
@@ -311,6 +330,14 @@ class Settings:
     )
     graceful_timeout: float = option(
         30.0, **_SECONDS, doc="How long running requests may take to finish at shutdown."
+    )
+    errors_to: str = option(
+        "log",
+        section="logging",
+        metavar="WHERE",
+        choices=("log", "frontend"),
+        doc="Where `wsgi.errors` goes: to standard error with the log, or over FastCGI to the web"
+        " server (`frontend`), which keeps it in its own error log.",
     )
     log_level: str = option(
         "info",

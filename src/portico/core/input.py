@@ -47,7 +47,15 @@ class Spool:
         self._file.seek(self._read_at)
         data = self._file.read(size)
         self._read_at += len(data)
+        if self._read_at == self._size:
+            self._file.truncate(0)  # gives the disk back
+            self._read_at = self._size = 0
         return data
+
+    @property
+    def unread(self) -> int:
+        """Octets that are here."""
+        return len(self._memory) + self._size - self._read_at
 
     def close(self) -> None:
         """Let go of the file, if there is one."""

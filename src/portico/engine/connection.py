@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from portico.core import pages
 from portico.core.input import RequestBody, Spool
 from portico.core.response import run_request
+from portico.core.roles import as_authorizer
+from portico.engine.errorstream import FrontendErrors
 from portico.engine.pace import target_of
 from portico.errors import (
     ApplicationError,
@@ -27,9 +29,11 @@ from portico.errors import (
 )
 from portico.events import AbortReceived, BodyEnded, BodyReceived, RequestReceived
 from portico.refusals import status_line
-from portico.transports.stream import READ_BYTES, Stream
+from portico.transports.stream import MOST_BUFFERS, READ_BYTES, Stream, unsent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from portico.codecs import ServerCodec
     from portico.engine.gate import Gate
     from portico.engine.leader import Engine, Worker
@@ -37,8 +41,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("portico")
 
-#: What a waiting connection waits for.
-FRESH, HEAD, IDLE, DRAINING, PARKED = range(5)
+#: What a waiting connection waits for. `AWAY` and `BUSY` are for one that carries several requests:
+#: a thread of its own reads, or the poller watches while requests run.
+FRESH, HEAD, IDLE, DRAINING, PARKED, AWAY, BUSY = range(7)
 
 #: Up to here a response is joined and leaves in one write; above, its pieces are gathered:
 #: 64 KiB cost 6.3 µs gathered, 9.6 joined.
@@ -47,11 +52,12 @@ _JOIN_BYTES = 16_384
 #: Octets of a file in one framed piece: four FastCGI records.
 _FILE_BYTES = 262_144
 
-#: Buffers in one gathered write; Linux takes 1024.
-_MOST_BUFFERS = 512
-
 #: Stands for the request's id once its response has ended.
-_ANSWERED = -1
+ANSWERED = -1
+
+#: FastCGI roles; every other protocol has the first alone.
+RESPONDER, AUTHORIZER, FILTER = 1, 2, 3
+ROLES = {"responder": RESPONDER, "authorizer": AUTHORIZER, "filter": FILTER}
 
 
 #: The input of every request without a body: it has no state to share.
@@ -71,13 +77,12 @@ class Connection(Stream):
     """
 
     __slots__ = (
-        "_address", "_backlog", "_body_ended", "_broken", "_codec", "_event", "_gate",
-        "_request_id", "_reset", "_skipped", "_spool",
+        "_address", "_backlog", "_body_ended", "_broken", "_codec", "_event", "_gate", "_inlet",
+        "_multiplexer", "_request_id", "_reset", "_skipped", "_spool",
         "deadline", "engine", "phase", "timer", "untried", "waiting", "worker",
     )  # fmt: skip
 
     def __init__(self, fd: int, address: Any, gate: Gate, worker: Worker) -> None:
-        os.set_blocking(fd, False)
         self.fd = fd
         self._address = address
         self._gate = gate
@@ -102,8 +107,15 @@ class Connection(Stream):
         """Name the peer for a log line."""
         return self._gate.listener.peer_name(self._address)
 
+    def origin(self) -> tuple[Gate, Any]:
+        """Give the gate where it came in, and the peer's address."""
+        return self._gate, self._address
+
     def peer_gone(self) -> bool:
         """Whether the peer is gone; so it is once the connection has ended."""
+        return self._peer_gone()  # by the class of the moment: applications keep this method
+
+    def _peer_gone(self) -> bool:
         return self.fd < 0 or super().peer_gone()
 
     def report_slow_head(self) -> None:
@@ -163,6 +175,8 @@ class Connection(Stream):
         """
         codec = self._codec
         while True:
+            if codec.crowded:
+                return self._make_way(events)
             owed = codec.data_to_send()
             if owed:
                 self.write_all(owed)
@@ -196,6 +210,32 @@ class Connection(Stream):
                 self.deadline = self.engine.idle_until
                 return True
             events = codec.receive_data(b"")
+
+    def _make_way(self, events: list[Event]) -> bool:
+        """Between requests: let a multiplexer go on; this connection is over.
+
+        Args:
+            events: Decoded, and not acted on yet.
+        """
+        # 1 ms to load, and hardly any frontend needs it
+        from portico.engine.multiplex import Multiplexer  # noqa: PLC0415
+
+        self.engine.unwatch(self)
+        multiplexer = Multiplexer(self, self._codec.several())  # type: ignore[attr-defined] # FastCGI's
+        self.fd = -1
+        multiplexer.start(self, events)
+        return False
+
+    def _share(self) -> None:
+        """In the middle of a request: go on as one of several of a multiplexer."""
+        from portico.engine.multiplex import Channel, Multiplexer  # noqa: PLC0415 - as above
+
+        self.engine.release(self)
+        self.engine.unwatch(self)
+        multiplexer = Multiplexer(self, self._codec.several())  # type: ignore[attr-defined] # FastCGI's
+        self.__class__ = Channel
+        self.join(multiplexer, self._request_id, ended=self._body_ended)  # type: ignore[attr-defined]
+        multiplexer.start(self, [])
 
     def _refuse_late(self, event: RequestReceived) -> bool:
         """Answer 503 to a request for which no thread became free in time."""
@@ -308,10 +348,15 @@ class Connection(Stream):
         else:
             environ["wsgi.input"] = _NO_BODY
         environ["portico.client_gone"] = self.peer_gone
+        application = gate.application
+        if event.role != RESPONDER:
+            application = self._take_role(event.role, environ)
+        if gate.errors_to_frontend:
+            environ["wsgi.errors"] = FrontendErrors(self, environ["wsgi.errors"])
         try:
-            run_request(gate.application, environ, self, debug=gate.debug)
+            run_request(application, environ, self, debug=gate.debug)
         except RequestAborted as error:
-            if self._request_id != _ANSWERED:
+            if self._request_id != ANSWERED:
                 self._broken = True
             log.info("%s: 499 %s: %s", self._gate.name, self.peer_name(), error)
         except BaseException as error:  # noqa: BLE001 - a request must not end a thread
@@ -319,6 +364,15 @@ class Connection(Stream):
         if started:
             now = time.monotonic()
             pace.note(target, now - started, now)
+
+    def _take_role(self, role: int, environ: dict[str, Any]) -> Callable[..., Any]:
+        """Prepare for an Authorizer's or a Filter's request; gives what to call."""
+        if role == FILTER:
+            environ["portico.role"] = "filter"
+            environ["portico.data"] = self.data_input()  # type: ignore[attr-defined] # a Channel's
+            return self._gate.application
+        environ["portico.role"] = "authorizer"
+        return as_authorizer(self._gate.application)
 
     def _report_leaving(self, error: BaseException) -> None:
         """Log what is meant to end a process or task; the traceback is in wsgi.errors already."""
@@ -358,9 +412,12 @@ class Connection(Stream):
             if data:
                 return data
         while not self._body_ended:
+            if self._codec.crowded and not self._backlog:
+                self._share()
+                continue
             if self._broken:
                 raise RequestAborted("the frontend went away before the body's end")
-            if self._request_id == _ANSWERED and not self._codec.raw_body:
+            if self._request_id == ANSWERED and not self._codec.raw_body:
                 # the codec skips it; behind it may be the next request already
                 raise RequestAborted("the response has ended, and the body with it")
             data = self._take(self._backlog or self._pull())
@@ -431,7 +488,7 @@ class Connection(Stream):
             self._answer_unencodable()
             raise
         if end:
-            self._request_id = _ANSWERED
+            self._request_id = ANSWERED
         if parts is None:
             self.write_all(data)
         else:
@@ -446,18 +503,25 @@ class Connection(Stream):
             ("Content-Length", str(len(body))),
         ]
         self.write_all(self._codec.send_response(self._request_id, status, headers, body))
-        self._request_id = _ANSWERED
+        self._request_id = ANSWERED
 
     def send_body(self, data: bytes, *, end: bool) -> None:
         """Send more body."""
         codec = self._codec
         request_id = self._request_id
         if end:
-            self._request_id = _ANSWERED
+            self._request_id = ANSWERED
         if len(data) <= _JOIN_BYTES:
             self.write_all(codec.send_body(request_id, data, end=end))
         else:
             self._write_parts(codec.send_body_parts(request_id, data, end=end))
+
+    def send_errors(self, data: bytes) -> bool:
+        """Send text of ``wsgi.errors``; whether there is a response that it belongs to."""
+        if self._request_id == ANSWERED or self._broken:
+            return False
+        self.write_all(self._codec.send_errors(self._request_id, data))  # type: ignore[attr-defined] # FastCGI's
+        return True
 
     def send_file(self, fd: int, offset: int, count: int) -> int:
         """Send part of a file: by the kernel where body octets travel unframed."""
@@ -477,7 +541,7 @@ class Connection(Stream):
 
     def abort(self) -> None:
         """Break the response off; the frontend must not take it for complete."""
-        if self._request_id == _ANSWERED:
+        if self._request_id == ANSWERED:
             return
         self._codec.abort(self._request_id)
         self._broken = True
@@ -504,14 +568,12 @@ class Connection(Stream):
 
     def _write_parts(self, parts: list[bytes | memoryview]) -> None:
         try:
-            sent = os.writev(
-                self.fd, parts if len(parts) <= _MOST_BUFFERS else parts[:_MOST_BUFFERS]
-            )
+            sent = os.writev(self.fd, parts if len(parts) <= MOST_BUFFERS else parts[:MOST_BUFFERS])
         except BlockingIOError:
             sent = 0
         except OSError as error:
             self._gone(error)
-        rest = _behind(parts, sent)
+        rest = unsent(parts, sent)
         if rest:
             self._write_rest(rest)
 
@@ -519,13 +581,17 @@ class Connection(Stream):
         """Write against a peer that does not keep up, taking in what it sends meanwhile."""
         while parts:
             self._wait_writable()
+            if self._codec.crowded:
+                self._share()
+                self._write_parts(parts)  # a Channel's
+                return
             try:
-                sent = os.writev(self.fd, parts[:_MOST_BUFFERS])
+                sent = os.writev(self.fd, parts[:MOST_BUFFERS])
             except BlockingIOError:
                 continue
             except OSError as error:
                 self._gone(error)
-            parts = _behind(parts, sent)
+            parts = unsent(parts, sent)
 
     def _sendfile(self, fd: int, offset: int, count: int) -> int:
         while True:
@@ -565,6 +631,8 @@ class Connection(Stream):
                 if self._spool is None:
                     self._spool = self.engine.make_spool()
                 self._spool.append(taken)
+            if self._codec.crowded:
+                return
             if self._body_ended or self._broken:
                 reading = 0
 
@@ -581,12 +649,3 @@ class Connection(Stream):
             self.reset()
         else:
             self.close()
-
-
-def _behind(parts: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
-    """Give what of *parts* is left once *sent* octets have gone."""
-    for at, part in enumerate(parts):
-        if sent < len(part):
-            return [memoryview(part)[sent:], *parts[at + 1 :]]
-        sent -= len(part)
-    return []

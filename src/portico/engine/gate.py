@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from portico import __version__
@@ -10,6 +9,7 @@ from portico.codecs import PROTOCOLS, server_codec_maker
 from portico.core.environ import EnvironRules
 from portico.core.mount import EXAMPLES, Mounting
 from portico.core.response import FileWrapper
+from portico.engine.connection import ROLES
 from portico.errors import ConfigError
 from portico.limits import Limits
 
@@ -30,10 +30,14 @@ class Gate:
         application: The WSGI callable.
         rules: Makes environs of parameters.
         make_codec: Makes the server side of one connection.
+        errors_to_frontend: Whether ``wsgi.errors`` goes to the web server (FastCGI alone).
         name: The bind URL, for log lines; holds no secret.
     """
 
-    __slots__ = ("application", "debug", "engine", "listener", "make_codec", "name", "rules")
+    __slots__ = (
+        "application", "debug", "engine", "errors_to_frontend", "listener", "make_codec", "name",
+        "rules",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -48,6 +52,8 @@ class Gate:
         self.engine = engine
         self.debug = settings.debug
         self.name = str(listener.bind)
+        fastcgi = PROTOCOLS.get(listener.bind.protocol) == "fastcgi"
+        self.errors_to_frontend = fastcgi and settings.errors_to == "frontend"
         self.make_codec = _codec_maker(listener, settings)
         base = {
             "wsgi.version": (1, 0),
@@ -57,6 +63,7 @@ class Gate:
             "wsgi.run_once": False,
             "wsgi.file_wrapper": FileWrapper,
             "wsgi.input_terminated": True,
+            "portico.role": "responder",
             "portico.protocol": PROTOCOLS[listener.bind.protocol],
             "portico.bind": self.name,
             "portico.version": __version__,
@@ -82,26 +89,11 @@ def _codec_maker(listener: Listener, settings: Settings) -> Callable[[], ServerC
     if bind.protocol == "ajp":
         options = bind.ajp_options()
     elif PROTOCOLS.get(bind.protocol) == "fastcgi":
-        options = {"max_conns": settings.max_connections, "max_reqs": settings.threads}
+        options = {
+            "max_conns": settings.max_connections,
+            "max_reqs": settings.threads,
+            "roles": tuple(ROLES[name] for name in settings.roles),
+            # with one thread there would be nobody to serve a second request
+            "most": settings.max_multiplexed if settings.threads > 1 else 1,
+        }
     return server_codec_maker(bind.protocol, limits, **options)
-
-
-class ErrorStream:
-    """``wsgi.errors``: text that goes to the process's standard error, whole at each call."""
-
-    __slots__ = ()
-
-    def write(self, text: str) -> int:
-        """Write *text*; characters that the stream cannot hold are escaped."""
-        stream = sys.stderr
-        encoding = getattr(stream, "encoding", None) or "utf-8"
-        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        return len(text)
-
-    def writelines(self, lines: list[str]) -> None:
-        """Write each of *lines*."""
-        self.write("".join(lines))
-
-    def flush(self) -> None:
-        """Hand on what is buffered."""
-        sys.stderr.flush()

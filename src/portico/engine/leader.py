@@ -24,8 +24,9 @@ from math import inf
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from portico.core.input import Spool
-from portico.engine.connection import FRESH, HEAD, IDLE, PARKED, Connection
-from portico.engine.gate import ErrorStream, Gate
+from portico.engine.connection import AWAY, FRESH, HEAD, IDLE, PARKED, Connection
+from portico.engine.errorstream import ErrorStream
+from portico.engine.gate import Gate
 from portico.engine.pace import SHORT, UNTRIED, Pace, target_of
 from portico.engine.parking import RESERVE_SECONDS, Parking
 from portico.engine.poller import Waker, make_poller
@@ -36,8 +37,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from portico.config.settings import Settings
+    from portico.engine.multiplex import Multiplexer
     from portico.events import RequestReceived
     from portico.transports.listen import Listener
+
+    #: What waits in the poller and is served by a thread.
+    Served = Connection | Multiplexer
 
 log = logging.getLogger("portico")
 
@@ -61,7 +66,7 @@ class Worker:
     __slots__ = ("claim", "job", "wake")
 
     def __init__(self) -> None:
-        self.claim: list[Connection] = []
+        self.claim: list[Served] = []
         self.wake = _thread.allocate_lock()
         self.wake.acquire()
         self.job: Connection | None = None
@@ -118,8 +123,8 @@ class Engine:
         self._most_threads = settings.threads
         self._poller = make_poller()
         self._waker = Waker()
-        self._waiting: dict[int, Connection | Gate | Waker] = {}
-        self._ready: deque[Connection | Gate | Waker] = deque()
+        self._waiting: dict[int, Served | Gate | Waker] = {}
+        self._ready: deque[Served | Gate | Waker] = deque()
         self._timers = Timers()
         self._poll_until = 0.0
         self._paused = False
@@ -188,20 +193,20 @@ class Engine:
                     return
                 continue
             item = ready.popleft()
-            if type(item) is Connection:
-                connection = item
-                if connection.fd < 0:
-                    continue
-                connection.worker = worker
-            elif type(item) is Gate:
+            if type(item) is Gate:
                 accepted = self._accept(item, worker)
                 if accepted is None:
                     continue
-                connection = accepted
-            else:
+                connection: Served = accepted
+            elif type(item) is Waker:
                 if not self._stop_signals.isdisjoint(self._waker.drain()):
                     self.stop()
                 continue
+            else:
+                connection = item  # type: ignore[assignment] # by its type
+                if connection.fd < 0:
+                    continue
+                connection.worker = worker
             self.turns += 1
             claim.append(connection)
             if not watchdog.awake and not alone:
@@ -291,6 +296,7 @@ class Engine:
             log.warning("%s: %s is not allowed", gate.name, listener.peer_name(address, fd))
             os.close(fd)
             return None
+        os.set_blocking(fd, False)
         return Connection(fd, address, gate, worker)
 
     def _open_connections(self) -> int:
@@ -327,13 +333,15 @@ class Engine:
 
     # -- waiting connections ---------------------------------------------------------------
 
-    def _await(self, connection: Connection) -> None:
+    def _await(self, connection: Served) -> None:
         """Let *connection* wait for octets, or for a thread if it is parked."""
         with self._lock:
             if not self._over:
                 if connection.phase == PARKED:
-                    self._park(connection)
+                    self._park(connection)  # type: ignore[arg-type] # no multiplexer is parked
                     return
+                if connection.phase == AWAY or connection.fd < 0:
+                    return  # who reads it will have it watched again; or it has been dropped
                 if connection.deadline < connection.timer:
                     self._add_timer(connection.deadline, connection)
                 if not connection.waiting:
@@ -344,29 +352,53 @@ class Engine:
                 return
         self._drop(connection)
 
-    def _refresh(self, connection: Connection) -> None:
+    def watch(self, connection: Served) -> None:
+        """Have the poller watch a connection, from any thread; as `_await`."""
+        self._await(connection)
+
+    def unwatch(self, connection: Served) -> None:
+        """Take a connection from the poller, from any thread."""
+        with self._lock:
+            self._unwatch(connection)
+
+    def drop(self, connection: Served) -> None:
+        """Let go of a connection, from any thread."""
+        self._drop(connection)
+
+    def dispatch(self, connection: Connection) -> None:
+        """Let a thread serve a parked request: an idle one, a new one, or the next that is free."""
+        with self._lock:
+            if self._idle or self._over or self._threads >= self._most_threads:
+                self._park(connection)
+            else:
+                self._start_worker(connection)
+        if self._parking:
+            self._waker.wake()  # the leader may be polling, and no other thread be free
+
+    def _refresh(self, connection: Served) -> None:
         """Let an idle connection's time to wait begin now."""
         if connection.phase == IDLE:
             connection.deadline = time.monotonic() + self.settings.idle_timeout
 
-    def _unwatch(self, connection: Connection) -> None:
+    def _unwatch(self, connection: Served) -> None:
         """Take *connection* from the poller; under the lock."""
         if connection.waiting:
             connection.waiting = False
             del self._waiting[connection.fd]
             self._poller.unregister(connection.fd)
 
-    def _drop(self, connection: Connection) -> None:
-        with self._lock:
+    def _drop(self, connection: Served) -> None:
+        with self._lock:  # closed under it, or another thread could have it watched just now
             self._unwatch(connection)
-        try:
-            connection.finish()
-        except OSError as error:
-            log.debug("%s: close: %s", connection.peer_name(), error)
+            try:
+                if connection.fd >= 0:
+                    connection.finish()
+            except OSError as error:
+                log.debug("%s: close: %s", connection.peer_name(), error)
         if self._paused:
             self._resume_accepting()
 
-    def _add_timer(self, when: float, connection: Connection | None) -> None:
+    def _add_timer(self, when: float, connection: Served | None) -> None:
         """Look at *connection* (None: at the listeners) at *when*; under the lock."""
         self._timers.add(when, connection)
         if when < self._poll_until:
@@ -374,7 +406,7 @@ class Engine:
 
     def _expire(self) -> None:
         """Close what has waited too long; look again at what has moved on since."""
-        expired: list[Connection | None] = []
+        expired: list[Served | None] = []
         with self._lock:
             for connection in self._timers.take_due(self.now):
                 if connection is None:
@@ -408,7 +440,7 @@ class Engine:
             self._unwatch(connection)
             self._pass_token()
 
-    def release(self, connection: Connection) -> None:
+    def release(self, connection: Served) -> None:
         """Give the token away before this thread waits; nothing if it does not hold it."""
         worker = connection.worker
         if worker.claim and self._most_threads > 1:
@@ -453,18 +485,39 @@ class Engine:
             return
         self.leader = None
         if self._threads < self._most_threads and not self._over:
-            worker = Worker()
-            name = f"portico-{self._threads + 1}"
-            thread = threading.Thread(target=self._work, args=(worker,), name=name, daemon=True)
+            self._start_worker()
+
+    def _start_worker(self, job: Connection | None = None) -> None:
+        """Start a thread; under the lock. It leads, or first serves a parked request."""
+        worker = Worker()
+        worker.job = job
+        name = f"portico-{self._threads + 1}"
+        thread = threading.Thread(target=self._join, args=(worker,), name=name, daemon=True)
+        if job is None:
             self.leader = worker
-            try:
-                thread.start()
-            except RuntimeError:
-                log.warning("no more threads to be had; going on with %d", self._threads)
-                self._most_threads = self._threads
+        else:
+            job.deadline = time.monotonic() + self.settings.queue_timeout
+        try:
+            thread.start()
+        except RuntimeError:
+            log.warning("no more threads to be had; going on with %d", self._threads)
+            self._most_threads = self._threads
+            if job is None:
                 self.leader = None
             else:
-                self._threads += 1
+                self._park(job)
+        else:
+            self._threads += 1
+
+    def _join(self, worker: Worker) -> None:
+        """What a new thread does."""
+        job, worker.job = worker.job, None
+        if job is not None:
+            job.worker = worker
+            self._settle(job, goes_on=True)
+            if not self._follow(worker):
+                return
+        self._work(worker)
 
     def _park(self, connection: Connection) -> None:
         """Let *connection* wait for a thread; under the lock."""
@@ -490,13 +543,13 @@ class Engine:
         self._settle(connection, goes_on=True)
         return True
 
-    def _settle(self, connection: Connection, *, goes_on: bool) -> None:
+    def _settle(self, connection: Served, *, goes_on: bool) -> None:
         """Finish with a connection that was served without the token."""
         with self._lock:
             pass  # who took the token is done with the connection
         while goes_on and connection.phase == PARKED:
             try:
-                goes_on = connection.resume()
+                goes_on = connection.resume()  # type: ignore[union-attr] # likewise
             except Exception:  # as in _work
                 log.exception("%s: internal error", connection.peer_name())
                 goes_on = False
@@ -543,7 +596,7 @@ class Engine:
     def _stop_is_complete(self) -> bool:
         """Go on stopping; whether nothing is left to wait for."""
         for item in list(self._waiting.values()):
-            if type(item) is Connection and item.phase == IDLE:
+            if not isinstance(item, (Gate, Waker)) and item.phase == IDLE:
                 self._drop(item)
         with self._lock:
             busy = self._threads - len(self._idle) - 1
@@ -571,21 +624,24 @@ class Engine:
             self._ready.extend(
                 item
                 for item in self._waiting.values()
-                if type(item) is Connection and item.phase == IDLE
+                if not isinstance(item, (Gate, Waker)) and item.phase == IDLE
             )
 
     def _end(self) -> None:
         """Let go of everything; after a failure too."""
         with self._lock:
             self._over = True
-            left = [item for item in self._waiting.values() if type(item) is Connection]
+            left = [item for item in self._waiting.values() if not isinstance(item, (Gate, Waker))]
             left += self._parking.clear()
             for worker in self._idle:
                 worker.wake.release()
             self._idle.clear()
         self._watchdog.stop()
         for connection in left:
-            self._drop(connection)
+            if connection.fd < 0:
+                connection.finish()  # one of several requests: its connection is dropped as well
+            else:
+                self._drop(connection)
         for gate in self._gates:
             gate.listener.close()
         self._waker.close()
