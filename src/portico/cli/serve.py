@@ -14,7 +14,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from portico.codecs import PROTOCOLS
+from portico.codecs import AUTO, PROTOCOLS
 from portico.config import resolve
 from portico.config.application import load_application
 from portico.errors import ConfigError
@@ -78,11 +78,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _parse(url: str) -> Bind:
     """Parse a bind that the codecs can serve."""
     bind = parse(url)
-    if bind.protocol not in PROTOCOLS:
+    if bind.protocol not in (*PROTOCOLS, AUTO):
         way = "; for a look at it in a browser: portico up" if "http" in bind.protocol else ""
         raise ConfigError(
             f"bind {bind}: no protocol {bind.protocol!a} can be served, only"
-            f" {', '.join(PROTOCOLS)}{way}",
+            f" {', '.join((*PROTOCOLS, AUTO))}{way}",
             key="bind",
         )
     return bind
