@@ -187,7 +187,7 @@ def test_auto_serves_all_protocols_at_the_same_time(running):
 
 def test_unix_listener_for_all(tmp_path):
     path = tmp_path / "all.sock"
-    with Running(tells, binds=[f"auto+unix://{path}"]) as running:
+    with Running(tells, binds=[f"auto+unix://{path}"]):
         for protocol in PROTOCOLS:
             with Frontend(protocol, str(path)) as web_server:
                 assert web_server.ask("/").body.startswith(protocol.encode())
