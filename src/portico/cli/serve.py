@@ -2,6 +2,7 @@
 
   portico serve site:app --bind fastcgi+unix:///run/site.sock?mode=660&group=www-data
   portico serve site.py --bind scgi://127.0.0.1:4000 --bind ajp://127.0.0.1:8009
+  portico serve site.py --bind auto://127.0.0.1:9000      whichever protocol is spoken there
 
 Every option can stand in a YAML file (--config) or in the environment (PORTICO_...) as well.
 """
