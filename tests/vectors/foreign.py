@@ -52,6 +52,8 @@ INTRUDERS = {
     # of openssl s_client -connect, as far as its server name
     "tls": ("tls", bytes.fromhex("16 0301 0136 01 000132 0303") + MARK.encode() * 20, 2),
     "ajp-answer": ("ajp-answer", b"AB\0\x02\x05\x01", 3),
+    # 32 octets, whose number is a blank's
+    "ajp-answer-with-a-blank": ("ajp-answer", b"AB\0 \x03\0\x1c" + bytes(29), 3),
     "ajp-answer-large": ("ajp-answer", b"AB\x1f\xf0\x03\x1f\xec" + bytes(99), 3),
     "proxy-1": ("proxy", f"PROXY TCP4 192.0.2.7 192.0.2.8 1 2\r\n{MARK}".encode(), 6),
     "proxy-2": ("proxy", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes(12), 12),
@@ -65,6 +67,7 @@ GARBAGE = {
     "lower-case-http": (b"get / HTTP/1.1\r\n", 1),
     "endless-method": (b"A" * 100, 21),
     "capitals-and-a-break": (b"QUIT\r\n", 5),
+    "capitals-and-blanks": (b"AB  \r\n", 4),
     "octets": (b"\xfe\xed\xfa\xce", 1),
     "leading-zero": (b"07:", 1),
     "tls-of-no-version": (b"\x16\x05\x01", 2),

@@ -144,14 +144,16 @@ def _probe_text(data: bytes) -> str | None:
         return "http2" if len(data) >= len(_PREFACE) else None
     if data.startswith(_PROXY_1):
         return "proxy"
-    method, blank, target = data.partition(b" ")
+    if data.startswith(b"AB") and data[2:3] and data[2] < 0x20:  # a packet of less than 8 KiB
+        return "ajp-answer"
+    method, _, target = data.partition(b" ")
     letters = method.replace(b"-", b"")
     if letters.isalpha() and letters.isupper() and len(method) <= _MOST_METHOD:
         if not target:
             return None
         if target[0] in b"/*hH" or method == b"CONNECT":
             return "http"
-    return "ajp-answer" if data.startswith(b"AB") and not blank else ""
+    return ""
 
 
 def _probe_fastcgi(data: bytes) -> str | None:
