@@ -212,7 +212,7 @@ class Settings:
         example="[fastcgi://127.0.0.1:9000]",
         doc="Where to listen: `PROTOCOL[+TRANSPORT]://ADDRESS[?option=value&...]`, such as"
         " `scgi://127.0.0.1:4000` or `fastcgi+unix:///run/app.sock?mode=660&group=www-data`."
-        " May be given several times.",
+        " `auto` stands for all protocols, told apart by what comes. May be given several times.",
     )
     max_connections: int = option(
         10_000,

@@ -27,7 +27,13 @@ from portico.errors import (
     RemoteProtocolError,
     RequestAborted,
 )
-from portico.events import AbortReceived, BodyEnded, BodyReceived, RequestReceived
+from portico.events import (
+    AbortReceived,
+    BodyEnded,
+    BodyReceived,
+    ProtocolDetected,
+    RequestReceived,
+)
 from portico.refusals import status_line
 from portico.transports.stream import MOST_BUFFERS, READ_BYTES, Stream, unsent
 
@@ -147,7 +153,7 @@ class Connection(Stream):
             events = self._codec.receive_data(data) if data else self._codec.receive_eof()
             return self._act(events, data)
         except RemoteProtocolError as error:
-            return self._refuse(error)
+            return self._refuse_first(error, data) if self.phase == FRESH else self._refuse(error)
         except (RequestAborted, OSError) as error:  # while writing what the codec owes
             log.debug("%s: %s", self.peer_name(), error)
             return False
@@ -190,6 +196,11 @@ class Connection(Stream):
                 )
             event = events[0]
             if type(event) is not RequestReceived:
+                if type(event) is ProtocolDetected:
+                    self._gate = self._gate.spoken[event.protocol]
+                    self._codec = codec = self._gate.make_codec()
+                    events = codec.receive_data(event.data)
+                    continue
                 if data == b"":
                     return False
                 events = events[1:]
@@ -304,6 +315,28 @@ class Connection(Stream):
             and self._skipped <= self.engine.settings.drain_bytes
             and time.monotonic() < self.deadline
         )
+
+    def _refuse_first(self, error: RemoteProtocolError, data: bytes) -> bool:
+        """Refuse a connection's first octets: another protocol's in that protocol.
+
+        Args:
+            error: What the codec said of them.
+            data: The octets; never empty.
+        """
+        # 2 ms that an ordinary process never spends
+        from portico.codecs import foreign  # noqa: PLC0415
+
+        spoken = self._codec.protocol
+        if foreign.FIRST_OCTETS.get(data[0]) == spoken:
+            return self._refuse(error)
+        self._codec = foreign.ServerCodec(spoken, error)
+        try:
+            return self._act(self._codec.receive_data(data), data)
+        except RemoteProtocolError as fault:
+            return self._refuse(fault)
+        except RequestAborted as fault:
+            log.debug("%s: %s", self.peer_name(), fault)
+            return False
 
     def _refuse(self, error: RemoteProtocolError) -> bool:
         """Answer what could not be decoded, in the peer's protocol if that is possible."""
