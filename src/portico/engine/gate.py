@@ -9,7 +9,7 @@ from portico import __version__
 from portico.codecs import PROTOCOLS, server_codec_maker
 from portico.core.environ import EnvironRules
 from portico.core.mount import EXAMPLES, Mounting
-from portico.core.response import FileWrapper
+from portico.core.response import FileWrapper, run_request
 from portico.errors import ConfigError
 from portico.limits import Limits
 
@@ -31,9 +31,10 @@ class Gate:
         rules: Makes environs of parameters.
         make_codec: Makes the server side of one connection.
         name: The bind URL, for log lines; holds no secret.
+        run: Serves one request: `run_request`, or what does that under limits of time.
     """
 
-    __slots__ = ("application", "debug", "engine", "listener", "make_codec", "name", "rules")
+    __slots__ = ("application", "debug", "engine", "listener", "make_codec", "name", "rules", "run")
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Gate:
         self.engine = engine
         self.debug = settings.debug
         self.name = str(listener.bind)
+        self.run = engine.deadlines.run if engine.deadlines.limited else run_request
         self.make_codec = _codec_maker(listener, settings)
         base = {
             "wsgi.version": (1, 0),
