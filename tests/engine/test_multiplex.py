@@ -612,3 +612,56 @@ def test_any_interleaving_gives_each_request_its_own(seed, threads):
         for number, answer in zip(numbers, answers, strict=True):
             assert answer.status == COMPLETE
             assert answer.body == expected[number], number
+
+
+# -- limits of time --------------------------------------------------------------------------
+
+
+def test_one_requests_hard_limit_is_its_own():
+    """One is stuck in Python, one in its body; both get their 504, the others never notice."""
+    app = Held()
+
+    def stuck(environ, start_response):
+        path = environ["PATH_INFO"]
+        if path == "/loop":
+            while True:
+                pass
+        if path == "/body":
+            return reading(environ, start_response)
+        return app(environ, start_response)
+
+    with Running(stuck, "fastcgi", timeout=0.5) as server, Web(server) as web:
+        web.send(whole(1, "/loop"), begin(2, "/body", CONTENT_LENGTH="9"), whole(3), whole(4))
+        web.until_ended(3, 4)
+        for answer in web.until_ended(1, 2):
+            assert b"Status: 504 " in answer.out
+        web.lines.clear()
+        web.send(whole(1), whole(2))
+        assert {answer.status for answer in web.until_ended(1, 2)} == {COMPLETE}
+
+
+def test_a_response_that_takes_too_long_is_cut_and_the_others_are_whole():
+    def app(environ, start_response):
+        start_response("200 OK", PLAIN)
+        yield b"part"
+        while environ["PATH_INFO"] == "/loop":
+            pass
+
+    with Running(app, "fastcgi", timeout=0.5) as server, Web(server) as web:
+        web.send(whole(1, "/loop"), whole(2))
+        assert web.until_ended(2)[0].body == b"part"
+        web.until_closed()
+        assert (web.lines[1].body, web.lines[1].status) == (b"part", None)
+
+
+def test_who_waits_too_long_for_a_thread_is_told():
+    app = Held()
+    with Running(app, "fastcgi", threads=2, queue_timeout=0.4) as server, Web(server) as web:
+        web.send(*(whole(number, f"/held/{number}") for number in range(1, 6)))
+        app.wait_entered(2)
+        late = set(range(1, 6)) - {int(one[-1]) for one in app.order}
+        for answer in web.until_ended(*late):
+            assert b"Status: 503 " in answer.out
+            assert b"Retry-After: " in answer.out
+        app.gate.set()
+        web.until_ended(*range(1, 6))

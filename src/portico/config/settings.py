@@ -308,6 +308,19 @@ class Settings:
         doc="Most octets of a body which the application left unread that are read away to keep"
         " the connection; where more is left, the connection closes.",
     )
+    timeout: float = option(
+        0.0,
+        **_SECONDS | {"least": 0},
+        doc="Hard limit of one request, from its call of the application to its end; 0 means none."
+        " Beyond it the client gets 504, or a cut response where the head has left, and"
+        " `portico.RequestTimeout` is raised in the application.",
+    )
+    slow_timeout: float = option(
+        0.0,
+        **_SECONDS | {"least": 0},
+        doc="Soft limit of one request; 0 means none. Beyond it the log gets one entry of"
+        " `portico.slow` with the request and the stack of its thread.",
+    )
     head_timeout: float = option(
         10.0,
         **_SECONDS,

@@ -148,6 +148,11 @@ class RequestBody:
             pieces.append(self._more())
         return b"".join(pieces)
 
+    def guard(self, through: Callable[[Callable[[], bytes]], Callable[[], bytes]]) -> None:
+        """Let *through* stand before the feed, if more is to come."""
+        if self._feed is not None:
+            self._feed = through(self._feed)
+
     def _more(self) -> bytes:
         """Pull once; forgets the feed at the end."""
         feed = self._feed

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from portico.core import pages
 from portico.core.input import RequestBody, Spool
-from portico.core.response import run_request
 from portico.core.roles import as_authorizer
 from portico.engine.errorstream import FrontendErrors
 from portico.engine.pace import target_of
@@ -26,6 +25,7 @@ from portico.errors import (
     LimitExceeded,
     RemoteProtocolError,
     RequestAborted,
+    RequestTimeout,
 )
 from portico.events import (
     AbortReceived,
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
     from portico.codecs import ServerCodec
     from portico.engine.gate import Gate
-    from portico.engine.leader import Engine, Worker
+    from portico.engine.leader import Engine
+    from portico.engine.worker import Worker
     from portico.events import Event
 
 log = logging.getLogger("portico")
@@ -158,14 +159,14 @@ class Connection(Stream):
             log.debug("%s: %s", self.peer_name(), error)
             return False
 
-    def resume(self) -> bool:
-        """Serve a parked request; as `serve`."""
+    def resume(self, *, refuse: bool = False) -> bool:
+        """Serve a parked request, or *refuse* it as too late and serve nothing; as `serve`."""
         event, self._event = self._event, None
         self.phase = IDLE
         if event is None:
             return True
         try:
-            if time.monotonic() >= self.deadline:
+            if refuse or time.monotonic() >= self.deadline:
                 return self._refuse_late(event)
             return self._act([event, *self._backlog], None, parked=True)
         except RemoteProtocolError as error:
@@ -249,7 +250,7 @@ class Connection(Stream):
         multiplexer.start(self, [])
 
     def _refuse_late(self, event: RequestReceived) -> bool:
-        """Answer 503 to a request for which no thread became free in time."""
+        """Answer 503 to a request for which no thread became free in time; park what follows."""
         self._request_id = event.request_id
         self._body_ended = event.complete
         self._answer_error(
@@ -258,7 +259,14 @@ class Connection(Stream):
         if not self._is_over() or self.phase == DRAINING:
             return self.phase == DRAINING
         codec = self._codec
-        return self._act(codec.receive_data(b"") if codec.pending else [], None)
+        events = codec.receive_data(b"") if codec.pending else []
+        for at, behind in enumerate(events):
+            if type(behind) is RequestReceived:
+                self._event, self._backlog = behind, events[at + 1 :]
+                self.phase = PARKED
+                self.deadline = time.monotonic() + self.engine.settings.queue_timeout
+                return True
+        return self._act(events, None)
 
     def _wait_for_more(self, octets: int) -> bool:
         """Wait for a request, or the rest of its head; what comes in between is bounded.
@@ -385,9 +393,9 @@ class Connection(Stream):
         if event.role != RESPONDER:
             application = self._take_role(event.role, environ)
         if gate.errors_to_frontend:
-            environ["wsgi.errors"] = FrontendErrors(self, environ["wsgi.errors"])
+            environ["wsgi.errors"] = FrontendErrors(self.send_errors, environ["wsgi.errors"])
         try:
-            run_request(application, environ, self, debug=gate.debug)
+            gate.run(application, environ, self, debug=gate.debug)
         except RequestAborted as error:
             if self._request_id != ANSWERED:
                 self._broken = True
@@ -429,6 +437,9 @@ class Connection(Stream):
             ("Content-Type", "text/html; charset=utf-8"),
             ("Content-Length", str(len(body))),
         ]
+        if error.status_hint == 503:
+            seconds = max(1, round(self.engine.settings.queue_timeout))
+            headers.append(("Retry-After", str(seconds)))
         try:
             self.send_response(status, headers, body, end=True)
         except RequestAborted:
@@ -580,6 +591,26 @@ class Connection(Stream):
         self._broken = True
         self._reset = True
 
+    # -- deadlines: for the thread that has taken the request from the application ---------
+
+    def answer_and_hang_up(self, status: str, headers: list[tuple[str, str]], body: bytes) -> None:
+        """Send a whole response, and that the connection takes no further request."""
+        if self._codec.keep_open:
+            self._codec.keep_open = False
+        self.send_response(status, headers, body, end=True)
+        self.shutdown_write()
+
+    def hang_up(self) -> None:
+        """Say that the connection takes no further request."""
+        if self._codec.keep_open:
+            self._codec.keep_open = False
+        self.shutdown_write()
+
+    def cut(self) -> None:
+        """Break the response off at once, complete or not."""
+        self._broken = self._reset = True
+        self.engine.cut(self)
+
     # -- writing ---------------------------------------------------------------------------
 
     def write_all(self, data: bytes) -> None:
@@ -634,6 +665,22 @@ class Connection(Stream):
                 self._wait_writable()
             except OSError as error:
                 self._gone(error)
+
+    def wait(self, events: int, timeout: float) -> int:
+        """Wait as `Stream` does, but no longer than the request may take.
+
+        Raises:
+            TimeoutError: nothing came within *timeout* seconds.
+            RequestTimeout: the request's limit came before that.
+        """
+        until = self.worker.until
+        left = timeout if until == inf else max(0.0, until - time.monotonic())
+        try:
+            return super().wait(events, min(timeout, left))
+        except TimeoutError:
+            if left < timeout:
+                raise RequestTimeout from None
+            raise
 
     def _wait_writable(self) -> None:
         """Wait until the peer takes octets; body that comes meanwhile goes into the spool.

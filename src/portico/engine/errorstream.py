@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from portico.errors import RequestAborted
 
 if TYPE_CHECKING:
-    from portico.engine.connection import Connection
+    from collections.abc import Callable
 
 
 class ErrorStream:
@@ -36,20 +36,26 @@ class ErrorStream:
 class FrontendErrors:
     """Text of one request that the web server logs: FCGI_STDERR (FastCGI 1.0 §5.3).
 
-    What comes when the response has ended, or the frontend is gone, goes to *otherwise*.
+    Args:
+        send: Sends octets; tells whether there was a response to send them with.
+        otherwise: Takes what comes when the response has ended, or the frontend is gone.
     """
 
-    __slots__ = ("_connection", "_otherwise")
+    __slots__ = ("_otherwise", "_send")
 
-    def __init__(self, connection: Connection, otherwise: Any) -> None:
-        self._connection = connection
+    def __init__(self, send: Callable[[bytes], bool], otherwise: Any) -> None:
+        self._send = send
         self._otherwise = otherwise
+
+    def guard(self, through: Callable[[Callable[[bytes], bool]], Callable[[bytes], bool]]) -> None:
+        """Let *through* stand before the sending."""
+        self._send = through(self._send)
 
     def write(self, text: str) -> int:
         """Send *text* in UTF-8; lone surrogates are escaped."""
         if text:
             with suppress(RequestAborted):
-                if self._connection.send_errors(text.encode("utf-8", "backslashreplace")):
+                if self._send(text.encode("utf-8", "backslashreplace")):
                     return len(text)
             self._otherwise.write(text)
         return len(text)

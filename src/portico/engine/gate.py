@@ -9,7 +9,7 @@ from portico import __version__
 from portico.codecs import AUTO, PROTOCOLS, server_codec_maker
 from portico.core.environ import EnvironRules
 from portico.core.mount import EXAMPLES, Mounting
-from portico.core.response import FileWrapper
+from portico.core.response import FileWrapper, run_request
 from portico.engine.connection import ROLES
 from portico.errors import ConfigError
 from portico.limits import Limits
@@ -33,13 +33,14 @@ class Gate:
         make_codec: Makes the server side of one connection.
         errors_to_frontend: Whether ``wsgi.errors`` goes to the web server (FastCGI alone).
         name: The bind URL, for log lines; holds no secret.
+        run: Serves one request: `run_request`, or what does that under limits of time.
         spoken: Where the listener's protocol is ``auto``: a copy of this gate for each protocol,
             which takes its place in a connection once that shows what it speaks.
     """
 
     __slots__ = (
         "application", "debug", "engine", "errors_to_frontend", "listener", "make_codec", "name",
-        "rules", "spoken",
+        "rules", "run", "spoken",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +56,7 @@ class Gate:
         self.engine = engine
         self.debug = settings.debug
         self.name = str(listener.bind)
+        self.run = engine.deadlines.run if engine.deadlines.limited else run_request
         protocol = listener.bind.protocol
         self.errors_to_frontend = _takes_errors(protocol, settings)
         self.make_codec = _codec_maker(protocol, listener, settings)

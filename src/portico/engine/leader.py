@@ -11,7 +11,6 @@ Everything off the fast path happens under one lock. The fast path takes none: p
 
 from __future__ import annotations
 
-import _thread
 import errno
 import logging
 import os
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from portico.core.input import Spool
 from portico.engine.connection import AWAY, FRESH, HEAD, IDLE, PARKED, Connection
+from portico.engine.deadlines import Deadlines
 from portico.engine.errorstream import ErrorStream
 from portico.engine.gate import Gate
 from portico.engine.pace import SHORT, UNTRIED, Pace, target_of
@@ -32,6 +32,8 @@ from portico.engine.parking import RESERVE_SECONDS, Parking
 from portico.engine.poller import Waker, make_poller
 from portico.engine.timers import Timers
 from portico.engine.watchdog import Watchdog
+from portico.engine.worker import Worker
+from portico.errors import RequestTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,25 +55,6 @@ _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _SHORTAGE_PAUSE = 0.5
 
 
-class Worker:
-    """One thread of the engine.
-
-    Attributes:
-        claim: Holds the connection while this thread serves it as the leader; whoever pops it
-            decides over the token.
-        wake: Held; released to wake the thread while it follows.
-        job: A parked connection handed over with the wake-up.
-    """
-
-    __slots__ = ("claim", "job", "wake")
-
-    def __init__(self) -> None:
-        self.claim: list[Served] = []
-        self.wake = _thread.allocate_lock()
-        self.wake.acquire()
-        self.job: Connection | None = None
-
-
 class Engine:
     """The threads of one process, serving one application on some listeners.
 
@@ -88,13 +71,18 @@ class Engine:
         idle_until: When a connection that has just become idle has waited for too long.
         pace: What is known of slow requests.
         stopping: Whether the engine has been told to end.
+        deadlines: The limits of time, and who watches them.
+        wants_recycling: Whether a request was interrupted, which can leave the application's
+            locks held: the process is better replaced once its requests are done.
     """
 
     __slots__ = (
-        "_closing", "_gates", "_idle", "_lock", "_most_threads", "_over", "_parking", "_paused",
+        "_closing", "_first", "_gates", "_idle", "_lock", "_lost", "_most_threads", "_over",
+        "_parking", "_paused",
         "_poll_until", "_poller", "_ready", "_roomy", "_stop_deadline", "_stop_signals", "_threads",
         "_timers", "_waiting", "_waker", "_watchdog",
-        "idle_until", "leader", "now", "pace", "settings", "stopping", "turns",
+        "deadlines", "idle_until", "leader", "now", "pace", "settings", "stopping", "turns",
+        "wants_recycling",
     )  # fmt: skip
 
     def __init__(
@@ -105,6 +93,8 @@ class Engine:
         errors: object = None,
     ) -> None:
         self.settings = settings
+        self.deadlines = Deadlines(self)
+        self.wants_recycling = False
         stream = ErrorStream() if errors is None else errors
         self._gates = [
             Gate(listener, application, settings, self, stream) for listener in listeners
@@ -120,6 +110,8 @@ class Engine:
         self._idle: list[Worker] = []
         self._parking = Parking()
         self._threads = 0
+        self._lost = 0
+        self._first: Worker | None = None
         self._most_threads = settings.threads
         self._poller = make_poller()
         self._waker = Waker()
@@ -150,8 +142,7 @@ class Engine:
         for gate in self._gates:
             self._waiting[gate.listener.fd] = gate
             self._poller.register(gate.listener.fd)
-        worker = Worker()
-        self.leader = worker
+        self._first = self.leader = worker = Worker()
         self._threads = 1
         before = -1
         if stop_signals:
@@ -439,6 +430,8 @@ class Engine:
             self.pace.suspect(self.now)
             self._unwatch(connection)
             self._pass_token()
+            if worker.call is not None:
+                self.deadlines.watch(worker.call)
 
     def release(self, connection: Served) -> None:
         """Give the token away before this thread waits; nothing if it does not hold it."""
@@ -449,6 +442,8 @@ class Engine:
                     worker.claim.pop()
                     self._unwatch(connection)
                     self._pass_token()
+                    if worker.call is not None:
+                        self.deadlines.watch(worker.call)
 
     def may_call(self, connection: Connection, event: RequestReceived) -> bool:
         """Decide over a decoded request before the application is called.
@@ -529,6 +524,7 @@ class Engine:
             worker.wake.release()
         else:
             self._parking.add(connection, self.now)
+            self.deadlines.watch_parked(connection.deadline)
 
     def _take_parked(self, worker: Worker) -> bool:
         """As the last free thread, with nothing ready: serve a parked request, without token."""
@@ -573,6 +569,9 @@ class Engine:
                     self.leader = worker
                     self.now = time.monotonic()  # nobody polled for a while
                     return True
+                if self._threads > self._most_threads and worker is not self._first:
+                    self._threads -= 1  # it was lost, or took the place of one that was
+                    return False
                 if self._parking:
                     job = self._parking.take(self.now)
                 else:
@@ -586,6 +585,58 @@ class Engine:
                     return not self._over
             job.worker = worker
             self._settle(job, goes_on=True)
+
+    # -- deadlines -------------------------------------------------------------------------
+
+    def refuse_late(self, now: float, worker: Worker) -> float:
+        """Answer the requests that have been parked for too long, in this thread, *worker*.
+
+        Returns:
+            When the next has been, monotonic seconds; `inf` if none is parked.
+        """
+        with self._lock:
+            late = self._parking.take_late(now)
+            next_at = self._parking.late_at()
+        for connection in late:
+            connection.worker = worker
+            goes_on = False
+            try:
+                goes_on = connection.resume(refuse=True)
+            except RequestTimeout:
+                log.debug("%s: takes no answer", connection.peer_name())
+            except Exception:  # as in _work
+                log.exception("%s: internal error", connection.peer_name())
+            if goes_on:
+                self._await(connection)
+            else:
+                self._drop(connection)
+        return next_at
+
+    def cut(self, connection: Connection) -> None:
+        """Close *connection* with a reset, whichever thread serves it."""
+        with self._lock:
+            self._unwatch(connection)
+        connection.reset()
+
+    def replace(self, worker: Worker) -> bool:
+        """Count the thread of *worker* as lost and let another start; False if too many were."""
+        with self._lock:
+            if self._lost >= self.settings.threads:
+                return False
+            self._lost += 1
+            self._threads -= 1
+            if worker.claim:  # the only thread, which keeps the token in a call
+                self._unwatch(worker.claim.pop())
+                self.leader = None
+            if self.leader is None:
+                self._pass_token()
+        return True
+
+    def take_back(self) -> None:
+        """Count a lost thread, which calls this, as there again."""
+        with self._lock:
+            self._lost -= 1
+            self._threads += 1
 
     # -- spools and the end ----------------------------------------------------------------
 
@@ -637,6 +688,7 @@ class Engine:
                 worker.wake.release()
             self._idle.clear()
         self._watchdog.stop()
+        self.deadlines.stop()
         for connection in left:
             if connection.fd < 0:
                 connection.finish()  # one of several requests: its connection is dropped as well

@@ -34,7 +34,7 @@ from portico.engine.connection import (
     PARKED,
     Connection,
 )
-from portico.errors import RemoteProtocolError, RequestAborted
+from portico.errors import RemoteProtocolError, RequestAborted, RequestTimeout
 from portico.events import (
     AbortReceived,
     BodyEnded,
@@ -51,7 +51,8 @@ if TYPE_CHECKING:
 
     from portico.codecs._fastcgi_multiplex import MultiplexCodec
     from portico.engine.gate import Gate
-    from portico.engine.leader import Engine, Worker
+    from portico.engine.leader import Engine
+    from portico.engine.worker import Worker
     from portico.events import Event
 
 log = logging.getLogger("portico")
@@ -117,14 +118,14 @@ class Channel(Connection):
         self._spool = None
         multiplexer.admit(request_id, inlet)
 
-    def resume(self) -> bool:
-        """Serve the request; the connection's part in it ends here."""
+    def resume(self, *, refuse: bool = False) -> bool:
+        """Serve the request, or *refuse* it as too late; the connection's part in it ends here."""
         event, self._event = self._event, None
         if event is None:
             return False
         self._request_id = event.request_id
         try:
-            if time.monotonic() < self.deadline:
+            if not refuse and time.monotonic() < self.deadline:
                 self._answer(event)
             else:
                 self._body_ended = event.complete
@@ -155,7 +156,7 @@ class Channel(Connection):
     def write_all(self, data: bytes) -> None:
         """Write *data* in one piece, whatever the other requests write."""
         if data:
-            self._multiplexer.send(self, [data])
+            self._multiplexer.send(self, [data], waits=self.worker.until > 0)
 
     def _write_parts(self, parts: list[bytes | memoryview]) -> None:
         self._multiplexer.send(self, parts)
@@ -166,6 +167,19 @@ class Channel(Connection):
             self._codec.abort(self._request_id)
             self._request_id = ANSWERED
             self._broken = True
+
+    def answer_and_hang_up(self, status: str, headers: list[tuple[str, str]], body: bytes) -> None:
+        """Send a whole response; by its id nothing late can be taken for another's."""
+        data = self._codec.send_response(self._request_id, status, headers, body)
+        self._request_id = ANSWERED
+        self._multiplexer.send(self, [data], waits=False)
+
+    def hang_up(self) -> None:
+        """Do nothing: a request's id tells it from the next one."""
+
+    def cut(self) -> None:
+        """Break the response off, complete or not."""
+        self.abort()
 
     def _is_over(self) -> bool:
         """Leave the connection to the other requests."""
@@ -479,6 +493,7 @@ class Multiplexer(Stream):
         if inlet is None:
             raise RequestAborted("the response has ended, and the body with it")
         deadline = time.monotonic() + self.engine.settings.body_timeout
+        limit = channel.worker.until
         while True:
             with self._changed:
                 data = inlet.streams[place].take()
@@ -490,8 +505,10 @@ class Multiplexer(Stream):
                 self._check()
                 if inlet.ended[place]:
                     return b""
-            left = deadline - time.monotonic()
+            left = min(deadline, limit) - time.monotonic()
             if left <= 0:
+                if limit < deadline:
+                    raise RequestTimeout
                 raise RequestAborted("the frontend sent no body for body_timeout seconds")
             self.engine.release(channel)
             with self._as_reader(channel) as reading:
@@ -510,14 +527,29 @@ class Multiplexer(Stream):
         """Whether a request's client, or the frontend itself, is gone."""
         return inlet is None or inlet.aborted or bool(self._failure) or super().peer_gone()
 
-    def send(self, owner: Connection | Multiplexer, parts: list[bytes | memoryview]) -> None:
-        """Write *parts*, whole records, in one piece, and what the codec owes behind them.
+    def send(
+        self,
+        owner: Connection | Multiplexer,
+        parts: list[bytes | memoryview],
+        *,
+        waits: bool = True,
+    ) -> None:
+        """Write *parts*, whole records, in one piece, and what is owed behind them.
+
+        Args:
+            owner: As in `start`.
+            parts: Given away.
+            waits: Whether this thread may wait for the peer; else what that does not take now is
+                owed, and goes with the next piece.
 
         Raises:
             RequestAborted: the peer is gone, or took nothing for `write_timeout` seconds.
         """
         timeout = self.engine.settings.write_timeout
         if not self._writing.acquire(blocking=False):
+            if not waits:
+                self._owe(parts)
+                return
             self.engine.release(owner)
             if not self._writing.acquire(timeout=timeout):
                 raise RequestAborted(f"the frontend took nothing for {timeout:g} seconds")
@@ -527,6 +559,9 @@ class Multiplexer(Stream):
                 try:
                     parts = unsent(parts, os.writev(self.fd, parts[:MOST_BUFFERS]))
                 except BlockingIOError:
+                    if not waits:
+                        self._owe(parts)
+                        break
                     self.engine.release(owner)
                     self._await_writable(owner, timeout)
         except RequestAborted:
@@ -536,11 +571,18 @@ class Multiplexer(Stream):
             raise RequestAborted(self._failure) from error
         finally:
             self._writing.release()
+        if self._owed and waits:  # by a thread that does not wait, between the last look and now
+            self._flush(owner)
 
     def _check(self) -> None:
         """Raise `RequestAborted` if the peer cannot be reached any more."""
         if self._failure:
             raise RequestAborted(self._failure)
+
+    def _owe(self, parts: list[bytes | memoryview]) -> None:
+        """Keep *parts*, the rest of a record among them, for who writes next."""
+        with self._changed:
+            self._owed = parts + self._owed
 
     def _take_owed(self) -> list[bytes | memoryview]:
         with self._changed:
