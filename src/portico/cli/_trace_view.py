@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from portico.trace import dissector
-from portico.trace.items import END, FRONTEND, PREVIEW_BYTES, SERVER, counted, octets
+from portico.trace.items import FRONTEND, PREVIEW_BYTES, SERVER, counted, octets
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -45,25 +45,28 @@ _MOST_NAME_WIDTH = 28
 
 _MARGIN = 21  # before a record's name: offset, size, blanks
 
-#: Backslash escapes of what would move a terminal's cursor or hide text.
-_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 161), 0xAD)} | {
-    9: "\\t", 10: "\\n", 13: "\\r", 92: "\\\\"
-}  # fmt: skip
-
 
 def has_colour(stream: TextIO) -> bool:
     """Whether to colour what is written to *stream*: for a terminal alone (no-color.org)."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
 
 
-def printable(text: str) -> str:
-    """Escape the controls of latin-1 text; what is UTF-8 is shown as such."""
-    escaped = text.translate(_ESCAPES)
-    try:
-        decoded = escaped.encode("latin-1").decode("utf-8")
-    except UnicodeError:
-        return escaped
-    return decoded if decoded.isprintable() else escaped
+def printable(text: str, *, exact: bool = False) -> str:
+    r"""Escape what would move a terminal's cursor or hide text.
+
+    Args:
+        text: Octets as latin-1; shown as UTF-8, what is none of it escaped. Or text of ours.
+        exact: Whether a backslash is doubled, so that ``\\n`` always is a line feed.
+    """
+    if exact:
+        text = text.replace("\\", "\\\\")
+    if not text.isascii() and all(c <= "\xff" for c in text):
+        text = text.encode("latin-1").decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
+    return "".join(
+        [c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text]
+    )
 
 
 def is_secret(name: str) -> bool:
@@ -103,7 +106,7 @@ class Table:
 
     def item(self, item: Item) -> None:
         """Write one item."""
-        place = f"{item.offset:>9}  {item.size if item.name != END else '':>8}  "
+        place = f"{item.offset:>9}  {item.size or '':>8}  "
         name = f"{item.name:{self._name_width}}"
         detail = printable(item.detail)
         room = self._width - _MARGIN - len(name) - 2
@@ -137,17 +140,17 @@ class Table:
                 group = field.group
                 self._write(f"{'':{_MARGIN + 2}}{group}:", "2")
             value = _shown(field, full=self._full)
-            shown = "(null)" if value is None else printable(value)
+            shown = "(null)" if value is None else printable(value, exact=True)
             name = f"{printable(field.name):{width}}"
             room = self._width - indent - len(name) - 2
             line = f"{'':{indent}}{self._paint(name, '36')}  {self._cut(shown, room)}"
             self._write(line.rstrip())
 
     def _preview(self, item: Item) -> None:
-        text = printable(item.preview.decode("latin-1"))
-        dots = "..." if len(item.preview) == PREVIEW_BYTES else ""
-        room = self._width - _MARGIN - 4 - len(dots)
-        self._write(f'{"":{_MARGIN + 2}}"{self._cut(text, room)}"{dots}', "2")
+        text = printable(item.preview.decode("latin-1"), exact=True)
+        room = max(self._width - _MARGIN - 7, _LEAST_WIDTH)
+        more = len(item.preview) == PREVIEW_BYTES or len(text) > room
+        self._write(f'{"":{_MARGIN + 2}}"{text[:room]}"{"..." if more else ""}', "2")
 
     def _cut(self, text: str, room: int) -> str:
         room = max(room, _LEAST_WIDTH)
@@ -237,8 +240,7 @@ class Live:
         sys.stdout.flush()
         for item in items:
             mark = ">" if item.direction == FRONTEND else "<"
-            size = item.size if item.name != END else ""
-            line = f"{elapsed:9.1f} ms  {mark} {size:>7}  {item.name:{self._name_width}}"
+            line = f"{elapsed:9.1f} ms  {mark} {item.size or '':>7}  {item.name:{self._name_width}}"
             self._write(f"{line}  {printable(item.detail)}".rstrip(), "")
             for fault in item.faults:
                 self._write(f"!!{'':21}{printable(fault.text)} [{fault.section}]", "31")

@@ -3,7 +3,7 @@
 FILE holds the raw octets of one direction of one connection, - is standard input:
 
   portico decode request.bin
-  portico request scgi://127.0.0.1:4000/ -i | portico decode - --from server
+  gunzip -c response.bin.gz | portico decode - --from server
 
 What it speaks is told from its first octets, and so is who sent it. A line stands for each record
 or packet; a line that begins with !! names a rule that is broken, and where it is written. The exit
@@ -63,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     # lazy: the rooms of this command alone
     from portico.cli import _trace_view as view  # noqa: PLC0415
+    from portico.trace.items import END, LOST  # noqa: PLC0415
 
     with ExitStack() as stack:
         blocks = _read(_open(arguments.file, stack), arguments.file)
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         show.begin(dissector)
         records = 0
         for item in _items(dissector, first, blocks):
-            records += item.size > 0
+            records += item.name not in (END, LOST)
             show.item(item)
         show.end(dissector, records)
     return 1 if dissector.faults else 0
@@ -100,7 +101,7 @@ def _read(source: BinaryIO, name: str) -> Iterator[bytes]:
 
 
 def _first(blocks: Iterator[bytes], name: str) -> bytes:
-    """Give the first block, with octets enough to tell what it is."""
+    """Give the first block, with those after it until there are octets enough."""
     from portico.trace.detect import ENOUGH_BYTES  # noqa: PLC0415 - as in `run`
 
     first = b""

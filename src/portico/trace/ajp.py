@@ -14,6 +14,7 @@ from portico.codecs._ajp_wire import (
     FORWARD_REQUEST,
     GET_BODY_CHUNK,
     PACKETS,
+    REQUEST,
     RESPONSE,
     SEND_BODY_CHUNK,
     SEND_HEADERS,
@@ -33,8 +34,6 @@ _MAX_PAYLOAD_BYTES = 65_532
 
 #: Messages that only old or foreign peers send to a container.
 _STRANGE = {7: "Shutdown", 8: "Ping"}
-
-_BODY = "AJPv13, Request Packet Structure: body"
 
 
 class Dissector(items.Dissector):
@@ -98,7 +97,7 @@ class Dissector(items.Dissector):
         if self._in_body:
             self._in_body = False
             if self._left is None or payload[:1] == bytes((CPING,)):
-                item.complain("the body before it has not ended", _BODY)
+                item.complain("the body before it has not ended", REQUEST)
             else:
                 item.say("the rest of the body before it was not asked for")
         kind = payload[0] if payload else -1
@@ -140,9 +139,9 @@ class Dissector(items.Dissector):
         fits = size >= 2 and inner + 2 == size
         if not fits and size and self._fresh and self._left is not None:
             self._bare = True
-            item.complain("no inner length, as of lighttpd's mod_ajp13", _BODY)
+            item.complain("no inner length, as of lighttpd's mod_ajp13", REQUEST)
         elif not fits and size and not self._bare:
-            item.complain(f"inner length {inner} in a payload of {octets(size)}", _BODY)
+            item.complain(f"inner length {inner} in a payload of {octets(size)}", REQUEST)
         self._fresh = False
         data = payload if self._bare else payload[2:]
         if not self._bare and not fits:
@@ -153,14 +152,14 @@ class Dissector(items.Dissector):
             self._in_body = False
             self._end_mark = False
             if self._left:
-                item.complain(f"the body ends {octets(self._left)} early", _BODY)
+                item.complain(f"the body ends {octets(self._left)} early", REQUEST)
             return
         item.say(octets(len(data)))
         if self._left is None:
             return
         self._left -= len(data)
         if self._left < 0:
-            item.complain(f"{octets(-self._left)} more of body than content-length says", _BODY)
+            item.complain(f"{octets(-self._left)} more of body than content-length says", REQUEST)
         else:
             item.say(f"{self._left} to come")
         self._in_body = self._left > 0
@@ -179,7 +178,7 @@ class Dissector(items.Dissector):
         if len(payload) > 2 and int.from_bytes(payload[:2], "big") + 2 == size:
             item.name = "body"
             item.say(octets(size - 2))
-            item.complain("body that belongs to no request", _BODY)
+            item.complain("body that belongs to no request", REQUEST)
             return
         item.name = _STRANGE.get(kind, f"(type {kind})")
         item.say(octets(size))
@@ -255,8 +254,8 @@ class Dissector(items.Dissector):
         if self._to_container and self._in_body:
             item = self._add(self.offset, 0, END)
             if self._left is None:
-                item.complain("the chunked body has no end mark", _BODY)
+                item.complain("the chunked body has no end mark", REQUEST)
             else:
-                item.complain(f"{octets(self._left)} of body missing of content-length", _BODY)
+                item.complain(f"{octets(self._left)} of body missing of content-length", REQUEST)
         elif self._answering:
             self._add(self.offset, 0, END).complain("no End Response", RESPONSE)

@@ -68,9 +68,8 @@ def detect(head: bytes, direction: str = "") -> Guess:
             return Guess("", "", what)
     if _HTTP_REQUEST.match(head):
         return Guess(
-            "", "", "an HTTP request: the web server proxies HTTP to it (proxy_pass, http://)"
-            " where fastcgi_pass, scgi_pass, uwsgi_pass, or ProxyPass with fcgi://, scgi://,"
-            " ajp://, uwsgi:// is due"
+            "", "", "an HTTP request: the web server was told to proxy HTTP (proxy_pass, http://)"
+            " where fastcgi_pass, scgi_pass, uwsgi_pass or ProxyPass fcgi:// and the like are due"
         )  # fmt: skip
     if direction == FRONTEND and _STATUS_LINE.match(head):
         return Guess("", "", "an HTTP response")
