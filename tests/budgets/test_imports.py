@@ -180,32 +180,3 @@ def test_server_loads_its_own_protocol_alone(protocol, tmp_path):
     assert not codecs & {f"portico.codecs.{other}" for other in others}
     assert not loaded & {"yaml", "asyncio", "importlib.metadata", "http", "subprocess"}
     assert not {name for name in loaded if name.startswith(("portico.client", "portico.servers"))}
-
-
-COMMAND = """\
-import sys
-sys.path.insert(0, {source!r})
-from portico.cli import main
-main({arguments!r})
-sys.stderr.write("\\n" + "|".join(sys.modules))
-"""
-
-
-def command(*arguments, stdin=b""):
-    code = COMMAND.format(source=SOURCE, arguments=list(arguments))
-    return set(isolated(code, stdin=stdin).splitlines()[-1].split("|"))
-
-
-def test_a_request_loads_no_dissector_unasked(tmp_path):
-    url = f"scgi+unix://{tmp_path}/none:/"
-    assert not {name for name in command("request", url) if name.startswith("portico.trace")}
-    assert "portico.trace.scgi" in command("request", url, "--records")
-
-
-def test_decoding_loads_what_explains_and_no_sockets():
-    loaded = command("decode", "-", stdin=b"24:CONTENT_LENGTH\x000\0SCGI\x001\0,")
-    assert "portico.trace.scgi" in loaded
-    assert "portico.trace.ajp" not in loaded
-    own = {name.split(".")[1] for name in loaded if name.startswith("portico.")}
-    assert not own & {"client", "engine", "config", "servers", "core"}
-    assert not loaded & {"socket", "select", "threading", "subprocess", "yaml", "logging"}
