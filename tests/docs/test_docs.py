@@ -135,6 +135,8 @@ def check_command(command):
             assert catalog.find_route(catalog.find_product(arguments.server), arguments.via or "")
     elif name == "request":
         assert request.split_url(arguments.url, arguments.option), line
+    elif name == "decode":
+        assert arguments.file, line
     else:
         product = catalog.find_product(arguments.target)
         protocol = bind.parse(arguments.bind).protocol if arguments.bind else ""
