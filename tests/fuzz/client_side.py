@@ -196,7 +196,7 @@ def check_cuts(side: Side, plan: Plan) -> Exchange:
         assert one.begins(other)
     elif whole.refusal or cut.refusal:
         assert bool(whole.refusal) == bool(cut.refusal), f"{whole.refusal} or {cut.refusal}"
-        assert whole.refusal.what == cut.refusal.what
+        assert whole.refusal.what == cut.refusal.what, f"{whole.refusal} or {cut.refusal}"
         assert one.begins(other) or other.begins(one)
         if one.told() == other.told():
             assert whole.refusal.status_hint == cut.refusal.status_hint

@@ -111,4 +111,4 @@ def check_paths(script: str, info: str, prefix: str | None) -> None:
     assert info == "" or info[0] == "/" or (info == "*" and not script)
     if prefix is not None:
         assert script == prefix.rstrip("/")
-        assert info == "" or info[0] == "/"
+        assert info == "" or info[0] == "/" or not script

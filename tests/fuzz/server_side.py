@@ -278,7 +278,7 @@ def check_cuts(side: Side, plan: Plan) -> Listening:
     cut = listen(side, plan, plan.chunks())
     if whole.refusal or cut.refusal:
         assert bool(whole.refusal) == bool(cut.refusal), f"{whole.refusal} or {cut.refusal}"
-        assert whole.refusal.what == cut.refusal.what
+        assert whole.refusal.what == cut.refusal.what, f"{whole.refusal} or {cut.refusal}"
         assert begins(whole, cut) or begins(cut, whole)
         if len(whole.requests) == len(cut.requests):
             assert whole.refusal.status_hint == cut.refusal.status_hint

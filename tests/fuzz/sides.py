@@ -75,7 +75,7 @@ class Side:
         """Most octets of a backend's that the client's codec may keep."""
         if self.name == "fastcgi":
             return limits.max_response_head_bytes + 2 * _RECORD_BYTES
-        return 65_536 if self.name == "ajp" else limits.max_response_head_bytes
+        return 65_536 if self.name == "ajp" else limits.max_response_head_bytes + 1
 
     def check_replies(self, octets: bytes) -> None:
         """Hold what a server's codec sends of its own accord to the protocol."""
