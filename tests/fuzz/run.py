@@ -17,6 +17,7 @@ import argparse
 import hashlib
 import importlib.util
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -180,7 +181,9 @@ def fuzz(name: str, arguments: list[str]) -> None:
     with atheris.instrument_imports(include=["portico"]):
         from fuzz.targets import TARGETS  # noqa: PLC0415 - instrumented while it is imported
 
-    atheris.Setup([sys.argv[0], *arguments], TARGETS[name])
+    # libFuzzer runs itself again for a merge, with a shell and these words.
+    command = " ".join(map(shlex.quote, child(name, [])))
+    atheris.Setup([command, *arguments], TARGETS[name])
     atheris.Fuzz()
 
 
@@ -228,12 +231,11 @@ def keep(names: list[str]) -> int:
         known = {path.name for path in merged.iterdir()}
         merging = child(name, [str(merged), str(found), "-merge=1", *bounds()])
         subprocess.run(merging, check=True, capture_output=True)
-        for path in sorted(merged.iterdir()):
-            if path.name not in known:
-                data = path.read_bytes()
-                digest = hashlib.sha256(data).hexdigest()[:12]
-                (CORPUS / name / f"found-{digest}").write_bytes(data)
-        print(f"{name}: {len(list((CORPUS / name).iterdir()))} inputs")
+        added = [path.read_bytes() for path in merged.iterdir() if path.name not in known]
+        for data in added:
+            digest = hashlib.sha256(data).hexdigest()[:12]
+            (CORPUS / name / f"found-{digest}").write_bytes(data)
+        print(f"{name}: {len(known)} inputs and {len(added)} new ones")
     return 0
 
 

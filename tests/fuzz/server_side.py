@@ -44,7 +44,6 @@ class Request:
         self.outcome = COMPLETE if event.complete else OPEN
         self.step = step
         self.sent: list[bytes] = []  # what of the answer has been encoded
-        self.answered = False
 
     @property
     def body(self) -> bytes:
@@ -74,6 +73,8 @@ class Connection:
         self.codec = self.watched.codec
         self.requests: list[Request] = []
         self.over = False
+        self._open: dict[int, Request] = {}
+        self._events = 0
 
     @property
     def refusal(self):
@@ -95,9 +96,8 @@ class Connection:
             before = self._progress()
             data = b""
 
-    def _progress(self) -> tuple[int, int, int]:
-        bodies = sum(len(part) for request in self.requests for part in request.parts)
-        return len(self.requests), bodies, sum(request.answered for request in self.requests)
+    def _progress(self) -> tuple[int, int]:
+        return self._events, len(self._open)
 
     def feed_eof(self) -> None:
         if not self.over:
@@ -105,21 +105,28 @@ class Connection:
             self.over = True
 
     def open(self) -> list[Request]:
-        return [request for request in self.requests if not request.answered]
+        """The requests that are not answered."""
+        return list(self._open.values())
+
+    def answered(self, request: Request) -> None:
+        """Note that *request* needs nothing more."""
+        del self._open[request.id]
+        self.over = self.over or not self.codec.keep_open
 
     def react(self) -> None:
         """Do what an engine does between two deliveries."""
         raise NotImplementedError
 
     def _take(self, events) -> None:
+        self._events += len(events)
         for event in events:
             if type(event) is RequestReceived:
-                assert all(r.id != event.request_id for r in self.open()), "an id taken twice"
-                step = self.plan.step(len(self.requests))
-                self.requests.append(Request(event, step))
-                continue
-            (request,) = [r for r in self.open() if r.id == event.request_id]
-            request.take(event)
+                assert event.request_id not in self._open, "an id taken twice"
+                request = Request(event, self.plan.step(len(self.requests)))
+                self.requests.append(request)
+                self._open[request.id] = request
+            else:
+                self._open[event.request_id].take(event)
 
     def check_after_refusal(self) -> None:
         """What a codec that raised is asked for, in the engine's order and then out of it."""
@@ -146,9 +153,7 @@ class Listening(Connection):
                 self.codec.want_body(request.id, 8186)
             elif request.outcome == COMPLETE and self.side.answers_in_step:
                 self.codec.send_response(request.id, "200 OK", [], b"")
-                request.answered = True
-                if not self.codec.keep_open:
-                    self.over = True
+                self.answered(request)
 
 
 class Talking(Connection):
@@ -206,10 +211,8 @@ class Talking(Connection):
 
     def _end(self, request: Request, octets: bytes) -> None:
         request.sent.append(octets)
-        request.answered = True
+        self.answered(request)
         self._check_answer(request)
-        if not self.codec.keep_open:
-            self.over = True
 
     def _check_answer(self, request: Request) -> None:
         sent = self.side.own(b"".join(request.sent))
@@ -221,7 +224,7 @@ class Talking(Connection):
 
     def _abort(self, request: Request) -> None:
         self.codec.abort(request.id)
-        request.answered = True
+        self.answered(request)
         self.over = True
         assert self.side.one_shot or not self.codec.keep_open
         if request.sent and not self.side.one_shot:
