@@ -185,6 +185,12 @@ def option(default: T, **declared: Any) -> T:
     return field(default=default, repr=not hidden, metadata={"option": made})
 
 
+def _check_ajp_attribute(text: str) -> None:
+    from portico.codecs.ajp import check_attribute  # noqa: PLC0415 - 3 ms that only AJP is worth
+
+    check_attribute(text)
+
+
 def _check_mount(text: str) -> None:
     if not text.startswith("/"):
         raise ValueError(f"{text!r} does not begin with a slash, such as /app; / is the root")
@@ -239,6 +245,20 @@ class Settings:
         example="[nginx-stock-fastcgi]",
         doc="Names of SCRIPT_NAME and PATH_INFO repairs that are not to be made. May be given"
         " several times.",
+    )
+    ajp_attributes: tuple[str, ...] = option(
+        (),
+        section="application",
+        flag="--ajp-attribute",
+        metavar="NAME",
+        check=_check_ajp_attribute,
+        example="[SSL_CLIENT_S_DN, GEOIP_COUNTRY_CODE]",
+        doc="Names of AJP request attributes that reach the application, as variables of that"
+        " name: what the administrator has the web server send (`JkEnvVar`, or mod_proxy_ajp's"
+        " variables that begin with `AJP_`). All others are left out, since whoever reaches the"
+        ' socket may send any (CVE-2020-1938, "Ghostcat", was that). A name that means'
+        " something of its own, such as REMOTE_USER or HTTP_HOST, is refused at the start. May be"
+        " given several times.",
     )
     debug: bool = option(
         False,

@@ -81,6 +81,8 @@ def _codec_maker(listener: Listener, settings: Settings) -> Callable[[], ServerC
     options: dict[str, object] = {}
     if bind.protocol == "ajp":
         options = bind.ajp_options()
+        if settings.ajp_attributes:
+            options["allowed_attributes"] = frozenset(settings.ajp_attributes)
     elif PROTOCOLS.get(bind.protocol) == "fastcgi":
         options = {"max_conns": settings.max_connections, "max_reqs": settings.threads}
     return server_codec_maker(bind.protocol, limits, **options)
