@@ -293,6 +293,14 @@ class Settings:
         most=100_000,
         doc="Most parameters (request headers among them) of one request.",
     )
+    max_body_bytes: int = option(
+        68_719_476_736,
+        **_OCTETS,
+        least=0,
+        most=999_999_999_999_999_999,
+        doc="Most octets of one request's body: a longer one is answered 413. Nothing is set aside"
+        " for a body, and the web server has a limit of its own, usually a lower one.",
+    )
     body_spool_bytes: int = option(
         262_144,
         **_OCTETS,
@@ -300,6 +308,15 @@ class Settings:
         most=1_073_741_824,
         doc="Body that arrives while the application writes is kept in memory up to this size,"
         " and in a temporary file above it.",
+    )
+    max_spool_bytes: int = option(
+        1_073_741_824,
+        **_OCTETS,
+        least=0,
+        most=1_099_511_627_776,
+        doc="Most octets of body kept, in memory and in the temporary file, that arrive while the"
+        " application writes. Beyond it the web server has to wait until it has taken more of the"
+        " response itself; where it does not, `write_timeout` ends the request.",
     )
     drain_bytes: int = option(
         1_048_576,
