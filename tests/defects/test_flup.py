@@ -25,7 +25,7 @@ from codecs_harness import collect, deliveries
 from core_harness import answering as application
 from core_harness import assert_failed, run
 from defects import wire
-from defects.wire import BOTH, begin, params, record, records
+from defects.wire import BOTH, begin, params, record, records, refuses
 from engine_harness import (
     KEEPING,
     PLAIN,
@@ -56,7 +56,7 @@ from portico.errors import (
     RequestAborted,
     TransportError,
 )
-from portico.events import BodyReceived, RequestRefused
+from portico.events import BodyReceived
 from portico.limits import Limits
 from portico.transports import unix
 from portico.transports.bind import Bind, check_exposed, parse
@@ -363,15 +363,6 @@ def test_defect_18_every_wait_has_a_bound_and_idle_peers_cost_no_thread():
         assert server.workers() == 1
         assert half.ends() == "eof"
         assert idle[0].ends() == "eof"
-
-
-def refuses(codec, chunks):
-    """Whether a codec refuses what it is given, as one of many requests or the connection."""
-    try:
-        events = [event for chunk in chunks for event in codec.receive_data(chunk)]
-    except RemoteProtocolError:
-        return True
-    return [type(event) for event in events] == [RequestRefused]
 
 
 @pytest.mark.parametrize("make", BOTH)

@@ -6,6 +6,8 @@ from engine_harness import request_octets
 from portico.codecs import fastcgi, server_codec
 from portico.codecs._fastcgi_multiplex import MultiplexCodec
 from portico.codecs._fastcgi_records import Values
+from portico.errors import RemoteProtocolError
+from portico.events import RequestRefused
 from portico.limits import Limits
 
 BEGIN, ABORT, END, PARAMS, STDIN, STDOUT, STDERR, DATA, GET_VALUES = range(1, 10)
@@ -61,6 +63,15 @@ def answering(protocol: str, **options):
     codec = server_codec(protocol, Limits(), **options)
     (event,) = codec.receive_data(request_octets(protocol))
     return codec, event.request_id
+
+
+def refuses(codec, chunks):
+    """Whether a codec refuses what it is given, as one of many requests or the connection."""
+    try:
+        events = [event for chunk in chunks for event in codec.receive_data(chunk)]
+    except RemoteProtocolError:
+        return True
+    return [type(event) for event in events] == [RequestRefused]
 
 
 def whole_answer(server, octets: bytes) -> bytes:
