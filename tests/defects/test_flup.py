@@ -228,7 +228,8 @@ def test_defect_11_reading_beyond_the_body_does_not_wait():
 
 
 @each
-def test_defect_12_a_connection_lost_in_a_read_frees_its_thread(protocol):
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_defect_12_a_connection_lost_in_a_read_frees_its_thread(protocol, how):
     ended = []
     reads = threading.Semaphore(0)
 
@@ -247,6 +248,7 @@ def test_defect_12_a_connection_lost_in_a_read_frees_its_thread(protocol):
             with server.connect(protocol) as frontend:
                 frontend.begin("/lost", b"part", length=1000, end=False)
                 assert reads.acquire(timeout=WAIT)
+                getattr(frontend, how)()
             until(lambda number=number: len(ended) == number + 1, "the end of the read")
         assert server.ask(protocol).body == b"hello"
 

@@ -172,12 +172,13 @@ def test_defect_48_body_is_handed_on_as_it_comes(make):
 
 
 @each
-def test_defect_49_a_partial_write_loses_nothing(protocol):
-    body = bytes(range(256)) * 12_000
+@pytest.mark.parametrize("block", [3_000_000, 12_000])
+def test_defect_49_a_partial_write_loses_nothing(protocol, block):
+    body = bytes(range(250)) * 12_000
 
     def app(_environ, start_response):
         start_response("200 OK", PLAIN)
-        return [body]
+        return (body[at : at + block] for at in range(0, len(body), block))
 
     with (
         Running(app, protocol) as server,
