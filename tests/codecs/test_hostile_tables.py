@@ -557,7 +557,7 @@ def ajp_pings_are_answered_one_for_one():
 
 
 def ajp_wrong_secret():
-    for secret in ("", '0C "wrong"', '0C "righ"', '0C "rightt"'):
+    for secret in ("", '0C "wrong"', '0C "Right"', '0C "right "'):
         codec = ajp.ServerCodec(Limits(), secret="right")  # noqa: S106
         with pytest.raises(RemoteProtocolError) as caught:
             codec.receive_data(forward(f"00 00 {secret} FF"))
