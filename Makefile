@@ -1,10 +1,13 @@
 # make demo   see a page that a WSGI application serves behind a web server
 # make test   everything: lint, types, contracts, unit tests, every web server
 # make check  the quick part of it, in under two minutes
+# make fuzz   coverage-guided fuzzing: FUZZ_SECONDS=60 a target, FUZZ_TARGET=ajp-server for one
 .POSIX:
 
 VENV = .venv
 BIN = $(VENV)/bin
+FUZZ_SECONDS = 60
+FUZZ_TARGET =
 
 demo:
 	@tools/environment.sh $(VENV)
@@ -32,11 +35,20 @@ bench:
 	.venv-bench/bin/python bench/serve.py
 	.venv-bench/bin/python bench/cgi_start.py
 
+fuzz:
+	@mkdir -p build/fuzz
+	@tools/environment.sh .venv-fuzz fuzz 2>build/fuzz/environment.log || { \
+	    echo "The fuzzer, atheris, cannot be installed for this Python:" \
+	        "build/fuzz/environment.log says why; name another: make fuzz PYTHON=..." >&2; \
+	    exit 2; }
+	@exec .venv-fuzz/bin/python tests/fuzz/run.py --seconds "$(FUZZ_SECONDS)" \
+	    --target "$(FUZZ_TARGET)"
+
 environment:
 	@tools/environment.sh $(VENV) check
 
 clean:
-	rm -rf $(VENV) .venv-bench build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache \
+	rm -rf $(VENV) .venv-bench .venv-fuzz build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache \
 	    .hypothesis .coverage
 
-.PHONY: demo check test bench environment clean
+.PHONY: demo check test bench fuzz environment clean

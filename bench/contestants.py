@@ -57,9 +57,10 @@ class Contestant:
         return f"{server}\n", f"location /{self.name}/ {{ {passing} }}\n"
 
 
-def _portico(name: str, protocol: str, *, kept: bool = False) -> Contestant:
+def _portico(name: str, protocol: str, *, kept: bool = False, source: str = "") -> Contestant:
     bind = f"{protocol}://127.0.0.1:{{port}}"
-    command = [sys.executable, "-m", "portico", "serve", str(HERE / "application.py")]
+    command = ["env", f"PYTHONPATH={source}"] if source else []
+    command += [sys.executable, "-m", "portico", "serve", str(HERE / "application.py")]
     command += ["--bind", bind, "--threads", "16", "--log-level", "warning"]
     return Contestant(name, protocol, protocol, command, kept=kept)
 
@@ -100,4 +101,14 @@ def contestants() -> list[Contestant]:
             ["--worker-class", "gthread", "--threads", "16", "--keep-alive", "75"],
             kept=True,
         ),
+    ]
+
+
+def earlier(directory: str) -> list[Contestant]:
+    """Give the Portico of another checkout, to be compared with this one."""
+    source = str(Path(directory).resolve() / "src")
+    return [
+        _portico("before_fastcgi", "fastcgi", kept=True, source=source),
+        _portico("before_scgi", "scgi", source=source),
+        _portico("before_uwsgi", "uwsgi", source=source),
     ]

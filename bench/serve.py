@@ -6,6 +6,9 @@ server's whole process tree. A server that answers anything wrong gets no figure
 status is 1.
 
   python bench/serve.py [--seconds 2] [--rounds 5] [--connections 16] [--only NAME,NAME]
+                        [--against CHECKOUT]
+
+With another checkout of Portico, its servers (before_...) take part as well.
 
 Needs nginx and wrk.
 """
@@ -29,7 +32,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from application import BODY
-from contestants import Contestant, contestants
+from contestants import Contestant, contestants, earlier
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
@@ -198,14 +201,16 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--only", default="", metavar="NAME,NAME", help="some of the servers")
+    parser.add_argument("--against", metavar="CHECKOUT", help="an earlier Portico to compare with")
     options = parser.parse_args()
+    everyone = contestants() + (earlier(options.against) if options.against else [])
     nginx = shutil.which("nginx", path=PATH)
     if not nginx or not shutil.which("wrk"):
         parser.error("nginx and wrk must be installed (Debian: apt-get install nginx-light wrk)")
     wanted = set(filter(None, options.only.split(",")))
-    field = [one for one in contestants() if not wanted or one.name in wanted]
+    field = [one for one in everyone if not wanted or one.name in wanted]
     if not field:
-        parser.error(f"none of {options.only}; there are {[one.name for one in contestants()]}")
+        parser.error(f"none of {options.only}; there are {[one.name for one in everyone]}")
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portico-bench-")))
         servers = {}

@@ -10,6 +10,7 @@ PROGRAMS = {
     "nginx": ("nginx",),
     "apache": ("apache2", "httpd"),
     "lighttpd": ("lighttpd",),
+    "haproxy": ("haproxy",),
     "spawn-fcgi": ("spawn-fcgi",),
     "chromium": ("chromium", "chromium-browser"),
 }

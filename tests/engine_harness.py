@@ -28,6 +28,9 @@ from portico.limits import Limits
 from portico.transports.bind import parse
 from portico.transports.listen import open_listeners
 
+#: The engine's threads that never call the application.
+WATCHERS = {"portico-watchdog", "portico-deadlines"}
+
 #: Bound on everything a test waits for, seconds.
 WAIT = 20.0
 
@@ -156,7 +159,7 @@ class Running:
 
     def workers(self):
         """The engine's threads that may call the application, the first among them."""
-        return 1 + sum(one.name != "portico-watchdog" for one in self.threads())
+        return 1 + sum(one.name not in WATCHERS for one in self.threads())
 
     def connect(self, protocol, **options):
         """Connect; the connection closes with the block at the latest."""

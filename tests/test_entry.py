@@ -201,14 +201,21 @@ def test_sockets_of_systemd(script, started):
         socket.create_server(("127.0.0.1", 0)) as first,
         socket.create_server(("127.0.0.1", 0)) as second,
         socket.create_server(("127.0.0.1", 0)) as third,
+        socket.create_server(("127.0.0.1", 0)) as fourth,
     ):
-        given = [sock.fileno() for sock in (first, second, third)]
+        given = [sock.fileno() for sock in (first, second, third, fourth)]
         process = started(
             *("-c", SYSTEMD, ",".join(map(str, given)), script),
             pass_fds=given,
-            env={"LISTEN_FDS": "3", "LISTEN_FDNAMES": "app:scgi-app:uwsgi.socket"},
+            env={"LISTEN_FDS": "4", "LISTEN_FDNAMES": "app:scgi-app:uwsgi.socket:auto"},
         )
-        for sock, protocol in ((first, "fastcgi"), (second, "scgi"), (third, "uwsgi")):
+        for sock, protocol in (
+            (first, "fastcgi"),
+            (second, "scgi"),
+            (third, "uwsgi"),
+            (fourth, "ajp"),
+            (fourth, "scgi"),
+        ):
             with Frontend(protocol, sock.getsockname()) as frontend:
                 assert frontend.ask("/x").body.startswith(f"False {protocol} |/x".encode())
         process.signal(signal.SIGTERM)

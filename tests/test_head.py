@@ -156,6 +156,9 @@ def test_find_no_end(octets):
         (b"HTTP/1.1 404 Not Found\r\nA: 1\r\n", "404 Not Found", [("A", "1")]),
         (b"HTTP/1.0 200\r\n", "200", []),
         (b"HTTP/1.1 200 \r\n", "200", []),
+        (b"HTTP/1.1 200 \xa0\r\n", "200 \xa0", []),
+        (b"HTTP/1.1 200 O\x85\xa0 \t\r\n", "200 O\x85\xa0", []),
+        (b"Status: 200 O\x85\xa0 \t\r\n", "200 O\x85\xa0", []),
         (b"HTTP/1.1 301 Moved\r\nLocation: /x\r\n", "301 Moved", [("Location", "/x")]),
     ],
 )

@@ -16,6 +16,7 @@ need nginx-light /usr/sbin/nginx /usr/bin/nginx /usr/local/sbin/nginx
 need apache2 /usr/sbin/apache2 /usr/sbin/httpd
 need libapache2-mod-fcgid /usr/lib/apache2/modules/mod_fcgid.so /usr/lib64/httpd/modules/mod_fcgid.so
 need lighttpd /usr/sbin/lighttpd
+need haproxy /usr/sbin/haproxy
 need spawn-fcgi /usr/bin/spawn-fcgi
 need chromium /usr/bin/chromium
 [ -n "$missing" ] || exit 0

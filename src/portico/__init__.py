@@ -3,7 +3,8 @@
 >>> import portico
 >>> portico.run(app)  # doctest: +SKIP
 
-`run` and `serve` are loaded on first use, so that ``import portico`` costs next to nothing.
+`run`, `serve` and `RequestTimeout` are loaded on first use, so that ``import portico`` costs next
+to nothing.
 """
 
 from __future__ import annotations
@@ -11,12 +12,17 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from portico.entry import run, serve
+    from portico.errors import RequestTimeout
 
 __version__ = "0.1.0"
-__all__ = ["run", "serve"]
+__all__ = ["RequestTimeout", "run", "serve"]
 
 
 def __getattr__(name: str) -> object:
+    if name == "RequestTimeout":
+        from portico import errors  # noqa: PLC0415 - lazy: likewise
+
+        return errors.RequestTimeout
     if name in __all__:
         from portico import entry  # noqa: PLC0415 - lazy: 1 ms that a mere import need not pay
 

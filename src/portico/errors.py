@@ -56,6 +56,16 @@ class RequestAborted(PorticoError, OSError):  # noqa: N818 - the event, not the 
     """
 
 
+class RequestTimeout(PorticoError):  # noqa: N818 - the event, not the class, is the news
+    """The request ran longer than `timeout`; raised in the application wherever it is just then.
+
+    The client has its answer by then, 504 or a cut response; reading and writing raise it again.
+    """
+
+    def __init__(self, message: str = "the request ran longer than timeout allows") -> None:
+        super().__init__(message)
+
+
 class ConfigError(PorticoError):
     """The operator asked for something impossible; exit status 2.
 

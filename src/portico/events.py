@@ -39,6 +39,21 @@ class RequestReceived:
         self.role = role
 
 
+class ProtocolDetected:
+    """The first octets of a connection show its protocol (a listener for all of them, alone).
+
+    Attributes:
+        protocol: Name of the protocol whose codec must go on with `data`.
+        data: All octets so far.
+    """
+
+    __slots__ = ("data", "protocol")
+
+    def __init__(self, protocol: str, data: bytes) -> None:
+        self.protocol = protocol
+        self.data = data
+
+
 class BodyReceived:
     """More of a request's body; `data` is never empty."""
 
@@ -163,6 +178,7 @@ class PongReceived:
 
 Event = (
     RequestReceived
+    | ProtocolDetected
     | BodyReceived
     | BodyEnded
     | DataReceived

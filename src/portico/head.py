@@ -185,7 +185,8 @@ def parse(block: bytes, *, max_bytes: int = 262_144) -> tuple[str, list[tuple[st
     headers: list[tuple[str, str]] = []
     lines = block.decode("latin-1").split("\n")
     if lines[0].startswith("HTTP/"):
-        status = lines.pop(0).partition(" ")[2].strip()
+        # blanks and tabs alone: str.strip also takes octets of a reason, 85 and A0
+        status = lines.pop(0).removesuffix("\r").partition(" ")[2].strip(" \t")
         if not status:
             raise RemoteProtocolError(
                 "status line without a status", section=_SECTION, status_hint=502

@@ -175,8 +175,22 @@ def test_server_loads_its_own_protocol_alone(protocol, tmp_path):
         with Frontend(protocol, str(path)) as frontend:
             loaded = set(json.loads(frontend.ask().body))
     codecs = {name for name in loaded if name.startswith("portico.codecs.")}
-    others = {"fastcgi", "scgi", "ajp", "uwsgi"} - {protocol}
+    others = {"fastcgi", "scgi", "ajp", "uwsgi", "detect", "foreign"} - {protocol}
     assert f"portico.codecs.{protocol}" in codecs
     assert not codecs & {f"portico.codecs.{other}" for other in others}
     assert not loaded & {"yaml", "asyncio", "importlib.metadata", "http", "subprocess"}
     assert not {name for name in loaded if name.startswith(("portico.client", "portico.servers"))}
+
+
+def test_auto_server_loads_all_protocols_and_no_answer_to_strangers(tmp_path):
+    from engine_harness import Frontend, Process, until  # noqa: PLC0415 - not for the tests above
+
+    script = tmp_path / "server.py"
+    script.write_text(SERVE)
+    path = tmp_path / "s"
+    with Process(tmp_path, script, f"auto+unix://{path}") as process:
+        until(lambda: path.exists() or process.process.poll() is not None, "the socket")
+        with Frontend("ajp", str(path)) as frontend:
+            loaded = set(json.loads(frontend.ask().body))
+    assert {f"portico.codecs.{name}" for name in ("detect", "fastcgi", "scgi", "uwsgi")} < loaded
+    assert "portico.codecs.foreign" not in loaded

@@ -2,13 +2,16 @@ import argparse
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 
 import pytest
 
 from backends import PROTOCOLS, WAIT, Backend, Scripted
+from cli_harness import Command, eventually
 from portico.cli import main, request
 from portico.errors import ConfigError
 
@@ -320,3 +323,94 @@ def test_a_reader_that_goes_away_ends_it_quietly():
 def test_wrong_use_raises_for_callers():
     with pytest.raises(ConfigError, match="NAME=VALUE"):
         request.split_url("scgi://127.0.0.1:1/", ["x"])
+
+
+# -- records -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Start ``portico serve`` on a Unix socket; gives its URL."""
+    (tmp_path / "app.py").write_text(
+        "def application(environ, start_response):\n"
+        "    body = environ['wsgi.input'].read()\n"
+        "    start_response('200 OK', [('Content-Length', str(len(body)))])\n"
+        "    return [body]\n"
+    )
+    with ExitStack() as stack:
+
+        def start(protocol):
+            url = f"{protocol}+unix://{tmp_path}/{protocol}.sock"
+            command = stack.enter_context(Command("serve", tmp_path / "app.py", "--bind", url))
+            eventually((tmp_path / f"{protocol}.sock").exists, "the socket")
+            assert command.running()
+            return f"{url}:"
+
+        yield start
+
+
+#: What passes for a POST of five octets.
+PASSING = {
+    "fastcgi": [
+        "> FCGI_BEGIN_REQUEST", "> FCGI_PARAMS", "> FCGI_PARAMS", "> FCGI_STDIN", "> FCGI_STDIN",
+        "< FCGI_STDOUT", "< FCGI_STDOUT", "< FCGI_END_REQUEST",
+    ],
+    "scgi": ["> netstring", "> body", "< head", "< body"],
+    "ajp": [
+        "> Forward Request", "> body", "< Send Headers", "< Send Body Chunk", "< End Response"
+    ],
+    "uwsgi": ["> packet", "> body", "< head", "< body"],
+}  # fmt: skip
+
+RECORD = re.compile(r" *(\d+\.\d) ms  ([<>]) +(\d+)  (.+?)  .*")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_records_are_shown_as_they_pass(portico, serve, protocol):
+    url = serve(protocol)
+    status, out, err = portico(f"{url}/a", "--records", "-d", "hello", "-H", "Cookie: hushhush")
+    assert (status, out) == (0, b"hello")
+    found = [RECORD.fullmatch(f"{line}  ").groups() for line in err.splitlines()]
+    assert [f"{mark} {name}" for _, mark, _, name in found] == PASSING[protocol]
+    times = [float(time) for time, *_ in found]
+    assert times == sorted(times)
+    assert times[0] > 0
+    assert all(int(size) > 0 for _, _, size, _ in found)
+    assert "hush" not in err
+    assert portico(f"{url}/a", "-d", "hello") == (0, b"hello", "")
+
+
+def test_records_of_ajp_show_what_was_asked_for(portico, serve, tmp_path):
+    body = tmp_path / "body"
+    body.write_bytes(b"x" * 20_000)
+    _, out, err = portico(f"{serve('ajp')}/", "--records", "-d", f"@{body}")
+    assert out == body.read_bytes()
+    marks = [RECORD.fullmatch(f"{line}  ").groups()[1::2] for line in err.splitlines()]
+    asked = [at for at, record in enumerate(marks) if record == ("<", "Get Body Chunk")]
+    assert len(asked) == 2
+    assert all(marks[at + 1] == (">", "body") for at in asked)
+
+
+def test_records_show_what_was_wrong(portico):
+    def script(conn):
+        conn.recv(65_536)
+        conn.sendall(b"Content-Length: 9\r\n\r\nbody")
+
+    with Scripted(script) as backend:
+        status, out, err = portico(backend.url("scgi"), "--records")
+    assert (status, out) == (1, b"body")
+    lines = err.splitlines()
+    assert any("< " in line and line.endswith("4 octets") for line in lines)
+    assert "!!" in err
+    assert "Content-Length says 9, the body has 4 octets [RFC 9110 §8.6]" in err
+    assert "cut its response" in lines[-1]
+
+
+def test_records_show_how_far_a_silent_backend_let_it_come(portico):
+    done = threading.Event()
+    with Scripted(lambda _conn: done.wait(WAIT)) as backend:
+        status, _, err = portico(backend.url("uwsgi"), "--records", "--timeout", "0.2")
+        done.set()
+    assert status == 1
+    assert " ms  > " in err.splitlines()[0]
+    assert "sent nothing for 0.2 seconds" in err.splitlines()[-1]

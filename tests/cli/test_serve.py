@@ -210,7 +210,10 @@ def listens(pid):
 WRONG = [
     pytest.param([], {}, "nothing to listen on; add --bind", id="no-bind"),
     pytest.param(["--bind", "http://127.0.0.1:1"], {}, "in a browser: portico up", id="http"),
-    pytest.param(["--bind", "auto://127.0.0.1:1"], {}, "no protocol 'auto' can be", id="auto"),
+    pytest.param(["--bind", "fast://127.0.0.1:1"], {}, "uwsgi, auto", id="no-protocol"),
+    pytest.param(
+        ["--bind", "auto://10.0.0.7:1?allow=10.0.0.5"], {}, "name one protocol", id="auto-exposed"
+    ),
     pytest.param(["--bind", "scgi://127.0.0.1"], {}, "(command line, --bind)", id="no-port"),
     pytest.param(["--bind", "scgi://0.0.0.0:0"], {}, "allow=", id="exposed"),
     pytest.param(["--threads", "0"], {}, "threads is '0', must be a whole number", id="threads"),

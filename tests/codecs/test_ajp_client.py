@@ -294,6 +294,17 @@ def test_client_does_not_reuse_one_that_owes_body():
     assert not client(keep_open=False).keep_open
 
 
+@pytest.mark.parametrize("excess", [b"A", b"AB", b"AB\0\1"])
+def test_client_does_not_reuse_one_with_octets_behind_the_end(excess):
+    """The next answer would begin with them."""
+    codec = client()
+    codec.send_request(REQUEST)
+    assert not codec.receive_data(HEAD_OK + REUSE + excess)[-1].reusable
+    assert not codec.keep_open
+    with pytest.raises(LocalProtocolError):
+        codec.send_request(REQUEST)
+
+
 def test_client_asked_not_to_keep_the_connection():
     codec = client(keep_open=False)
     codec.send_request(REQUEST)

@@ -706,6 +706,14 @@ def test_a_response_head_has_a_ceiling():
             assert caught.value.status_hint == 502
 
 
+def test_a_head_of_the_very_limit_may_come_in_any_records():
+    head = b"X: " + b"y" * 95 + b"\r\n\r\n"
+    for pieces in deliveries(head):
+        client = asked(max_response_head_bytes=100)
+        octets = b"".join(record(6, 1, piece) for piece in pieces)
+        assert response(client, [octets + record(3, 1, bytes(8))])[0] == "200 OK"
+
+
 def test_a_head_that_never_ends_reaches_the_ceiling():
     client = asked(max_response_head_bytes=100)
     for _ in range(100):

@@ -215,7 +215,8 @@ def test_one_requests_bad_parameters_leave_the_others_alone():
         400,
     )
     assert event.environ == {"B": "2"}
-    answer = codec.refuse_request(1, 400)
+    codec.refuse_request(1, 400)
+    answer = codec.data_to_send()
     assert answer.startswith(record(STDOUT, 1)[:4])
     assert answer.endswith(tail(1))
     assert codec.receive_data(record(STDIN, 1, b"late") + record(STDIN, 2)) != []

@@ -328,6 +328,17 @@ def test_client_bounds_the_head():
         assert (caught.value.option, caught.value.status_hint) == ("max_response_head_bytes", 502)
 
 
+@pytest.mark.parametrize("line_end", [b"\r\n", b"\n"])
+def test_client_takes_a_head_of_the_very_limit_however_it_is_cut(line_end):
+    block = b"X: ".ljust(100 - len(line_end), b"y") + line_end
+    for chunks in deliveries(block + line_end + b"hello"):
+        client = scgi.ClientCodec(Limits(max_response_head_bytes=100))
+        client.send_request({})
+        events = [event for chunk in chunks for event in client.receive_data(chunk)]
+        assert events[0].status == "200 OK"
+        assert b"".join(event.data for event in events[1:]) == b"hello"
+
+
 # Properties.
 
 

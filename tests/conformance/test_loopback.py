@@ -3,6 +3,7 @@
 import io
 import logging
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,21 @@ from portico.transports.listen import open_listener
 
 APPLICATIONS = Path(__file__).with_name("applications.py")
 
-#: Route -> bind URL's protocol and transport, and the mount point: one transport serves at the
-#: root, the other below a path.
+#: Route -> what is spoken, the transport, the mount point, and the listener's protocol: one
+#: transport serves at the root, the other below a path, and so does a listener for all protocols.
 ROUTES = {
-    f"{protocol}-{transport}": (protocol, transport, mount)
+    f"{listener and 'auto-'}{protocol}-{transport}": (
+        protocol,
+        transport,
+        mount,
+        listener or protocol,
+    )
     for protocol in ("fastcgi", "scgi", "ajp", "uwsgi")
-    for transport, mount in (("tcp", ""), ("unix", "/app"))
+    for listener, transport, mount in (
+        ("", "tcp", ""),
+        ("", "unix", "/app"),
+        ("auto", "tcp", ""),
+    )
 }
 
 
@@ -46,10 +56,10 @@ class Serving:
     """An engine in a thread, and the built-in front before it."""
 
     def __init__(self, name, folder):
-        self.protocol, transport, mount = ROUTES[name]
+        self.protocol, transport, mount, served = ROUTES[name]
         socket_path = folder / f"{name}.sock"
         address = "://127.0.0.1:0" if transport == "tcp" else f"+unix://{socket_path}"
-        listener = open_listener(parse(f"{self.protocol}{address}"))
+        listener = open_listener(parse(f"{served}{address}"))
         self.errors = io.StringIO()
         self.front_errors = io.StringIO()
         application = load_application(str(APPLICATIONS))
@@ -57,7 +67,8 @@ class Serving:
         self.engine = Engine(application, [listener], settings, self.errors)
         self.thread = threading.Thread(target=self.engine.serve)
         self.thread.start()
-        self.front = Front(listener.bind, mount=mount, errors=self.front_errors)
+        bind = replace(listener.bind, protocol=self.protocol)
+        self.front = Front(bind, mount=mount, errors=self.front_errors)
         self.front.start()
         self.route = Route(
             "127.0.0.1", self.front.port, folder, mount, lacks(self.protocol, transport)

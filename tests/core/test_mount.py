@@ -103,6 +103,13 @@ def test_outside_the_mount_point_is_404(path):
     assert "/app" in str(caught.value)
 
 
+@pytest.mark.parametrize("prefix", [None, "", "/"])
+def test_the_server_itself_is_below_the_root(prefix):
+    """OPTIONS * (RFC 9110 §9.3.7)."""
+    environ = {"SCRIPT_NAME": "", "PATH_INFO": "*"}
+    assert applied(environ, prefix)[0] == ("", "*")
+
+
 def test_a_refused_request_leaves_the_environ_alone():
     environ = {"SCRIPT_NAME": "", "PATH_INFO": "/x"}
     with pytest.raises(NotMounted):

@@ -16,7 +16,7 @@ import docs_harness as docs
 from portico import cli, codecs, errors, events
 from portico.cli import request, up
 from portico.client.exchange import BackendError
-from portico.codecs import PROTOCOLS, client_codec
+from portico.codecs import AUTO, PROTOCOLS, client_codec
 from portico.config import resolve
 from portico.core import environ
 from portico.core.mount import NotMounted
@@ -135,6 +135,8 @@ def check_command(command):
             assert catalog.find_route(catalog.find_product(arguments.server), arguments.via or "")
     elif name == "request":
         assert request.split_url(arguments.url, arguments.option), line
+    elif name == "decode":
+        assert arguments.file, line
     else:
         product = catalog.find_product(arguments.target)
         protocol = bind.parse(arguments.bind).protocol if arguments.bind else ""
@@ -239,7 +241,7 @@ def test_bind_urls_are_good_or_refused_as_described():
     for url in good:
         parsed = bind.parse(url)
         bind.check_exposed(parsed)
-        assert parsed.protocol in PROTOCOLS, url
+        assert parsed.protocol in {*PROTOCOLS, AUTO}, url
 
 
 def test_environ_page_names_every_key_that_is_set():

@@ -58,6 +58,11 @@ REFUSED = [
         ["starts a script"],
         id="script-with-an-address",
     ),
+    pytest.param(
+        ["apache", "--via", "cgi", "--bind", "auto://127.0.0.1:9000", "--script", "/s.cgi"],
+        ["listens for auto", "starts a script"],
+        id="script-with-an-address-for-all",
+    ),
     pytest.param(["apache", "--via", "cgi"], ["--script"], id="no-script"),
     pytest.param(["nginx", "--script", "/s.cgi"], ["starts no script"], id="script-unused"),
     pytest.param(["nginx", "--mount", "/a b"], ["mount point"], id="mount"),
@@ -77,3 +82,24 @@ def test_impossible_request_is_refused_in_a_sentence(capsys, words, said):
 
 def test_aliases_lead_to_the_same_snippet(capsys):
     assert run(capsys, "httpd", "--via", "fcgi") == run(capsys, "apache", "--via", "fastcgi")
+
+
+@pytest.mark.parametrize(
+    ("product", "via"),
+    [("nginx", ""), ("nginx", "uwsgi"), ("apache", "ajp"), ("lighttpd", "scgi")],
+)
+def test_listener_for_all_protocols_fits_every_route(capsys, product, via):
+    words = ["--via", via] if via else []
+    status, out, err = run(capsys, product, "site:app", *words, "--bind", "auto://127.0.0.1:9000")
+    assert (status, err) == (0, "")
+    only = f"{via or 'fastcgi'}://127.0.0.1:9000"
+    assert "auto://127.0.0.1:9000" in out  # the application's command in the comment
+    _, expected, _ = run(capsys, product, "site:app", *words, "--bind", only)
+    assert out == expected.replace(f"--bind {only}", "--bind auto://127.0.0.1:9000")
+
+
+def test_secret_of_a_listener_for_all_protocols_reaches_apache(capsys):
+    bind = "auto://127.0.0.1:9000?secret=tell&packet_size=16384"
+    _, out, _ = run(capsys, "apache", "--via", "ajp", "--bind", bind)
+    assert 'secret="tell"' in out or "secret=tell" in out
+    assert "16384" in out

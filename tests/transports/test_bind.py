@@ -88,6 +88,11 @@ GOOD = [
         id="ajp-plus-is-no-blank",
     ),
     pytest.param(
+        "auto+unix:///run/a?secret=x&packet_size=8192",
+        Bind(protocol="auto", transport="unix", path="/run/a", secret="x", packet_size=8192),  # noqa: S106 - a test's
+        id="auto-takes-ajp-options",
+    ),
+    pytest.param(
         "scgi://127.0.0.1:1?backlog=7&reuse_port=yes",
         Bind(protocol="scgi", host="127.0.0.1", port=1, backlog=7, reuse_port=True),
         id="queue",
@@ -141,7 +146,7 @@ BAD = [
     ("scgi://127.0.0.1:1?mode=660", "mode belongs to unix binds"),
     ("scgi+unix:///a?allow=10.0.0.1", "allow belongs to tcp"),
     ("scgi+fd://0?backlog=5", "backlog belongs to tcp and unix"),
-    ("scgi://127.0.0.1:1?packet_size=8192", "packet_size belongs to ajp"),
+    ("scgi://127.0.0.1:1?packet_size=8192", "packet_size belongs to ajp and auto"),
     ("ajp://127.0.0.1:1?packet_size=8191", "8192 to 65536"),
     ("ajp://127.0.0.1:1?secret=", "it is empty"),
     ("ajp://127.0.0.1:1?secret=***", "only stands for it"),
@@ -244,12 +249,15 @@ def test_bind_cannot_be_changed():
         "scgi://0.0.0.0:1?allow=10.0.0.5",
         "ajp://0.0.0.0:1?allow=10.0.0.5&secret=x",
         "ajp://0.0.0.0:1?allow=10.0.0.5&secret_file=/etc/secret",
+        "auto://127.0.0.1:1",
+        "auto+unix:///run/a",
+        "auto://0.0.0.0:1?allow=10.0.0.5&secret=x",
     ],
 )
 def test_safe_bind_is_accepted(url):
     bind = parse(url)
     check_exposed(bind)
-    assert bind.protocol in {"ajp", "fastcgi", "scgi"}
+    assert bind.protocol in {"ajp", "auto", "fastcgi", "scgi"}
 
 
 @pytest.mark.parametrize(
@@ -262,6 +270,9 @@ def test_safe_bind_is_accepted(url):
         ("fastcgi://example.org:1", "allow="),
         ("ajp://10.1.2.3:1?secret=x", "allow="),
         ("ajp://10.1.2.3:1?allow=10.0.0.5", "secret_file="),
+        ("auto://10.1.2.3:1?secret=x", "allow="),
+        ("auto://10.1.2.3:1?allow=10.0.0.5", "secret_file="),
+        ("auto://10.1.2.3:1?allow=10.0.0.5", "name one protocol instead of auto"),
     ],
 )
 def test_exposed_bind_is_refused_with_what_to_add(url, addition):

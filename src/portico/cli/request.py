@@ -16,6 +16,7 @@ import shutil
 import stat
 import sys
 import tempfile
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 from urllib.parse import quote
 
@@ -26,6 +27,7 @@ from portico.target import decode_path, path_of
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from portico.client.exchange import Exchange
 
@@ -80,6 +82,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-i", "--include", action="store_true", help="print the response's head as well"
     )
     parser.add_argument(
+        "--records",
+        action="store_true",
+        help="show each record or packet on standard error as it passes: > sent, < received",
+    )
+    parser.add_argument(
         "--timeout",
         type=float,
         default=60.0,
@@ -109,8 +116,10 @@ def run(arguments: argparse.Namespace) -> int:
     timeouts = Timeouts(connect=arguments.timeout, read=arguments.timeout, write=arguments.timeout)
     try:
         environ = make_environ(arguments, where, size)
-        pool = Pool(where.bind, timeouts=timeouts, max_kept=0)
-        with pool, pool.open(environ, body) as exchange:
+        with ExitStack() as stack:
+            tap = _show_records(where.bind, stack) if arguments.records else None
+            pool = Pool(where.bind, timeouts=timeouts, max_kept=0, tap=tap)
+            exchange = stack.enter_context(pool.open(environ, body))
             _print(exchange, head=arguments.include)
     except BackendError as error:
         _print_stderr(error.stderr)
@@ -123,6 +132,17 @@ def run(arguments: argparse.Namespace) -> int:
         if not isinstance(body, bytes):
             body.close()
     return 0
+
+
+def _show_records(bind: str, stack: ExitStack) -> Callable[[bytes, bool], None]:
+    """Give what shows records as they pass, and what is left of them when *stack* is left."""
+    # lazy: the rooms of this option alone
+    from portico.cli._trace_view import Live  # noqa: PLC0415
+    from portico.transports.bind import parse  # noqa: PLC0415
+
+    live = Live(parse(bind).protocol)
+    stack.callback(live.end)
+    return live.take
 
 
 def split_url(url: str, options: list[str]) -> Target:

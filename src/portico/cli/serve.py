@@ -2,6 +2,7 @@
 
   portico serve site:app --bind fastcgi+unix:///run/site.sock?mode=660&group=www-data
   portico serve site.py --bind scgi://127.0.0.1:4000 --bind ajp://127.0.0.1:8009
+  portico serve site.py --bind auto://127.0.0.1:9000      whichever protocol is spoken there
 
 Every option can stand in a YAML file (--config) or in the environment (PORTICO_...) as well.
 """
@@ -14,7 +15,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from portico.codecs import PROTOCOLS
+from portico.codecs import AUTO, PROTOCOLS
 from portico.config import resolve
 from portico.config.application import load_application
 from portico.errors import ConfigError
@@ -78,11 +79,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _parse(url: str) -> Bind:
     """Parse a bind that the codecs can serve."""
     bind = parse(url)
-    if bind.protocol not in PROTOCOLS:
+    if bind.protocol not in (*PROTOCOLS, AUTO):
         way = "; for a look at it in a browser: portico up" if "http" in bind.protocol else ""
         raise ConfigError(
             f"bind {bind}: no protocol {bind.protocol!a} can be served, only"
-            f" {', '.join(PROTOCOLS)}{way}",
+            f" {', '.join((*PROTOCOLS, AUTO))}{way}",
             key="bind",
         )
     return bind

@@ -94,6 +94,7 @@ class Exchange:
         body: The request's body, as `Upload` takes it, or an `Upload`.
         timeouts: Bounds of waiting.
         release: Takes a connection that can carry another request; without it, it is closed.
+        tap: Is given all octets as they pass, and whether they were sent.
 
     Attributes:
         status: The response's status, e.g. ``"200 OK"``; empty before the head is here.
@@ -107,7 +108,7 @@ class Exchange:
 
     __slots__ = (
         "_blocks", "_codec", "_deaf", "_environ", "_left", "_lost", "_out", "_release", "_sent",
-        "_stderr", "_stderr_lost", "_stream", "_text", "_timeouts", "_upload", "_wanted",
+        "_stderr", "_stderr_lost", "_stream", "_tap", "_text", "_timeouts", "_upload", "_wanted",
         "answered", "ended", "headers", "status",
     )  # fmt: skip
 
@@ -120,8 +121,10 @@ class Exchange:
         *,
         timeouts: Timeouts | None = None,
         release: Callable[[Stream, ClientCodec], None] | None = None,
+        tap: Callable[[bytes, bool], None] | None = None,
     ) -> None:
         self._stream: Stream | None = stream
+        self._tap = tap
         self._codec = codec
         self._timeouts = timeouts or Timeouts()
         self._release = release
@@ -227,7 +230,9 @@ class Exchange:
         self._stream = None
         if self._sent and not self._out and not self._deaf:
             with contextlib.suppress(OSError):  # closing says it as well
-                os.write(stream.fd, self._codec.abort())
+                sent = os.write(stream.fd, last := self._codec.abort())
+                if self._tap is not None:
+                    self._tap(last[:sent], True)
         stream.close()
 
     def _send_head(self) -> None:
@@ -302,6 +307,8 @@ class Exchange:
             self._out = b""
             return
         self._sent = True
+        if self._tap is not None:
+            self._tap(bytes(self._out[:sent]), True)
         self._out = memoryview(self._out)[sent:] if sent < len(self._out) else b""
 
     def _read(self, stream: Stream) -> None:
@@ -313,6 +320,8 @@ class Exchange:
         except OSError as exc:
             self._lost = True
             raise BackendError(f"{self._progress()}: {exc.strerror or exc}") from exc
+        if self._tap is not None and data:
+            self._tap(data, False)
         self.answered = self.answered or bool(data)
         self._lost = not data
         try:

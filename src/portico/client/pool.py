@@ -17,7 +17,7 @@ from portico.transports.bind import parse
 from portico.transports.connect import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from portico.client.upload import Readable
     from portico.codecs import ClientCodec
@@ -38,6 +38,7 @@ class Pool:
         max_kept: Most connections kept without an exchange; 0 keeps none.
         idle_seconds: Longest time a connection is kept for its next exchange. What is older is
             closed at the next use of the pool.
+        tap: As each `Exchange` takes it.
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class Pool:
         limits: Limits | None = None,
         max_kept: int = 8,
         idle_seconds: float = 30.0,
+        tap: Callable[[bytes, bool], None] | None = None,
     ) -> None:
         self.bind = parse(bind) if isinstance(bind, str) else bind
         self.timeouts = timeouts or Timeouts()
         self._limits = limits or Limits()
         self._max_kept = max_kept
         self._idle_seconds = idle_seconds
+        self._tap = tap
         self._options = _codec_options(self.bind, keep_open=max_kept > 0)
         self._lock = threading.Lock()
         self._kept: list[tuple[Stream, ClientCodec, float]] = []  # oldest first
@@ -113,7 +116,9 @@ class Pool:
         self, stream: Stream, codec: ClientCodec, environ: dict[str, str], body: Upload
     ) -> Exchange:
         release = self._keep if self._max_kept else None
-        return Exchange(stream, codec, environ, body, timeouts=self.timeouts, release=release)
+        return Exchange(
+            stream, codec, environ, body, timeouts=self.timeouts, release=release, tap=self._tap
+        )
 
     def _connect(self) -> Stream:
         try:

@@ -28,12 +28,16 @@ PROTOCOLS = {
     "uwsgi": "uwsgi",
 }
 
+#: Stands for all of them on one listener, told apart by a connection's first octet.
+AUTO = "auto"
+
 
 class ServerCodec(Protocol):
     """The application server's side of one connection.
 
     Attributes:
-        protocol: ``"fastcgi"``, ``"scgi"``, ``"ajp"`` or ``"uwsgi"``.
+        protocol: ``"fastcgi"``, ``"scgi"``, ``"ajp"`` or ``"uwsgi"``; ``"auto"`` while it is not
+            known.
         keep_open: Whether the connection survives the present request once it is answered whole.
         pending: Whether octets wait that `receive_data(b"")` could decode once the present
             request has been answered.
@@ -47,10 +51,14 @@ class ServerCodec(Protocol):
 
     protocol: str
     keep_open: bool
-    pending: bool
     raw_body: bool
     excess: bool
     crowded: bool
+
+    @property
+    def pending(self) -> bool:
+        """As above."""
+        ...
 
     @property
     def idle(self) -> bool:
@@ -144,12 +152,14 @@ def server_codec_maker(
 ) -> Callable[[], ServerCodec]:
     """Give what makes the server side of *protocol* for each new connection.
 
-    The protocol's module is imported on first use.
+    The protocol's module is imported on first use. That of ``"auto"`` reports a
+    `ProtocolDetected` and takes no options.
 
     Raises:
         ConfigError: no such protocol.
     """
-    codec = _module(protocol).ServerCodec
+    module = _module(protocol) if protocol != AUTO else import_module("portico.codecs.detect")
+    codec = module.ServerCodec
     return partial(codec, limits, **options) if options else partial(codec, limits)
 
 
@@ -169,6 +179,9 @@ def client_codec(protocol: str, limits: Limits, **options: object) -> ClientCode
 
 def _module(protocol: str) -> ModuleType:
     name = PROTOCOLS.get(protocol)
+    if protocol == AUTO:
+        raise ConfigError(f"only a listener tells protocols apart: instead of {AUTO} name one of"
+                          f" {', '.join(PROTOCOLS)}")  # fmt: skip
     if name is None:
         raise ConfigError(f"unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
     return import_module(f"portico.codecs.{name}")

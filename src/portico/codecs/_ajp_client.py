@@ -128,7 +128,7 @@ class ClientCodec:
                 CONTENT_LENGTH does not agree with the body.
             LimitExceeded: the request does not fit a packet.
         """
-        if self._state != _READY or self._pinged:
+        if self._state != _READY or self._pinged or self._buffer:
             raise LocalProtocolError("the AJP connection is not ready for a request")
         announced = environ.get("CONTENT_LENGTH")
         length = content_length(announced) if announced else len(body)
@@ -222,6 +222,9 @@ class ClientCodec:
             self.abort()
             raise
         self._buffer = data[at:]
+        if self._buffer and events and type(last := events[-1]) is ResponseEnded:
+            # Nobody asked for what follows: the next answer would begin with it.
+            last.reusable = self.keep_open = False
         return events
 
     def _take(self, payload: bytes, events: list[Event]) -> None:

@@ -207,7 +207,9 @@ class ClientCodec:
         looked = max(0, len(head) - 3)
         head += content
         found = find_end(head, looked)
-        if (found[0] if found else len(head)) > self._max_head_bytes:
+        # A CR at the end may begin the blank line, which does not count.
+        size = found[0] if found else len(head) - head.endswith(b"\r")
+        if size > self._max_head_bytes:
             raise LimitExceeded(
                 f"response head of more than {self._max_head_bytes} octets",
                 option="max_response_head_bytes",

@@ -291,7 +291,7 @@ class MultiplexCodec:
         if role not in self._roles:
             self._out += end_request(request_id, FCGI_UNKNOWN_ROLE)
         elif len(self._requests) >= self._most:
-            status = FCGI_OVERLOADED if self._most > 1 else FCGI_CANT_MPX_CONN
+            status = FCGI_CANT_MPX_CONN if self._most == 1 else FCGI_OVERLOADED
             self._out += end_request(request_id, status)
         else:
             self._requests[request_id] = _Request(role)
@@ -438,11 +438,14 @@ class MultiplexCodec:
         request.wrote_errors = True
         return b"".join(stream(FCGI_STDERR, request_id, data))
 
-    def refuse_request(self, request_id: int, status: int) -> bytes:
-        """Encode the error answer to a request that was reported as `RequestRefused`."""
+    def refuse_request(self, request_id: int, status: int) -> None:
+        """Answer a request that was reported as `RequestRefused`; called by who receives.
+
+        The answer comes with `data_to_send`.
+        """
         line, headers, text = plain_refusal(status)
         self._requests[request_id] = _Request(FCGI_RESPONDER, ANSWER)
-        return self.send_response(request_id, line, headers, text)
+        self._out += self.send_response(request_id, line, headers, text)
 
     def refuse(self, status: int) -> bytes:  # noqa: ARG002 - the codecs' contract
         """Give nothing: malformed records belong to no request."""
@@ -454,10 +457,11 @@ class MultiplexCodec:
     def abort(self, request_id: int) -> None:
         """Give up a response that cannot be completed: no end is sent, the connection must close.
 
-        The other requests may be finished first.
+        The other requests may be finished first; new ones are answered FCGI_OVERLOADED.
         """
         self._forget(request_id)
         self.keep_open = False
+        self._most = 0
 
 
 def _within(request: _Request, content: bytes) -> bytes:

@@ -287,7 +287,7 @@ class OneShotClient:
         end = find_end(held, start)
         limit = self._limits.max_response_head_bytes
         if end is None:
-            if len(held) > limit:
+            if len(held) - held.endswith(b"\r") > limit:  # that may begin the blank line
                 raise LimitExceeded(
                     f"response head of more than {limit} octets",
                     option="max_response_head_bytes",

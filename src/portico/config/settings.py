@@ -212,7 +212,7 @@ class Settings:
         example="[fastcgi://127.0.0.1:9000]",
         doc="Where to listen: `PROTOCOL[+TRANSPORT]://ADDRESS[?option=value&...]`, such as"
         " `scgi://127.0.0.1:4000` or `fastcgi+unix:///run/app.sock?mode=660&group=www-data`."
-        " May be given several times.",
+        " `auto` stands for all protocols, told apart by what comes. May be given several times.",
     )
     max_connections: int = option(
         10_000,
@@ -239,6 +239,16 @@ class Settings:
         example="[nginx-stock-fastcgi]",
         doc="Names of SCRIPT_NAME and PATH_INFO repairs that are not to be made. May be given"
         " several times.",
+    )
+    roles: tuple[str, ...] = option(
+        ("responder",),
+        section="application",
+        flag="--role",
+        metavar="ROLE",
+        choices=("responder", "authorizer", "filter"),
+        doc="FastCGI roles that the application serves: `responder` answers requests, `authorizer`"
+        " says whether one may pass, `filter` works on a file that the web server sends along. The"
+        " role of a request is `portico.role` in its environ. May be given several times.",
     )
     debug: bool = option(
         False,
@@ -273,6 +283,15 @@ class Settings:
         most=100_000,
         doc="Most parameters (request headers among them) of one request.",
     )
+    max_multiplexed: int = option(
+        64,
+        section="limits",
+        unit="requests",
+        least=1,
+        most=10_000,
+        doc="Most requests in flight on one FastCGI connection; further ones are answered"
+        " FCGI_OVERLOADED. With 1, or with one thread, there is no multiplexing.",
+    )
     body_spool_bytes: int = option(
         262_144,
         **_OCTETS,
@@ -288,6 +307,19 @@ class Settings:
         most=1_099_511_627_776,
         doc="Most octets of a body which the application left unread that are read away to keep"
         " the connection; where more is left, the connection closes.",
+    )
+    timeout: float = option(
+        0.0,
+        **_SECONDS | {"least": 0},
+        doc="Hard limit of one request, from its call of the application to its end; 0 means none."
+        " Beyond it the client gets 504, or a cut response where the head has left, and"
+        " `portico.RequestTimeout` is raised in the application.",
+    )
+    slow_timeout: float = option(
+        0.0,
+        **_SECONDS | {"least": 0},
+        doc="Soft limit of one request; 0 means none. Beyond it the log gets one entry of"
+        " `portico.slow` with the request and the stack of its thread.",
     )
     head_timeout: float = option(
         10.0,
@@ -311,6 +343,14 @@ class Settings:
     )
     graceful_timeout: float = option(
         30.0, **_SECONDS, doc="How long running requests may take to finish at shutdown."
+    )
+    errors_to: str = option(
+        "log",
+        section="logging",
+        metavar="WHERE",
+        choices=("log", "frontend"),
+        doc="Where `wsgi.errors` goes: to standard error with the log, or over FastCGI to the web"
+        " server (`frontend`), which keeps it in its own error log.",
     )
     log_level: str = option(
         "info",

@@ -47,7 +47,15 @@ class Spool:
         self._file.seek(self._read_at)
         data = self._file.read(size)
         self._read_at += len(data)
+        if self._read_at == self._size:
+            self._file.truncate(0)  # gives the disk back
+            self._read_at = self._size = 0
         return data
+
+    @property
+    def unread(self) -> int:
+        """Octets that are here."""
+        return len(self._memory) + self._size - self._read_at
 
     def close(self) -> None:
         """Let go of the file, if there is one."""
@@ -139,6 +147,11 @@ class RequestBody:
         while self._feed is not None:
             pieces.append(self._more())
         return b"".join(pieces)
+
+    def guard(self, through: Callable[[Callable[[], bytes]], Callable[[], bytes]]) -> None:
+        """Let *through* stand before the feed, if more is to come."""
+        if self._feed is not None:
+            self._feed = through(self._feed)
 
     def _more(self) -> bytes:
         """Pull once; forgets the feed at the end."""

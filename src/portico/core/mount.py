@@ -180,7 +180,7 @@ class Mounting:
     def _split(self, path: str) -> tuple[str, str]:
         """Split a whole path at the configured prefix, on whole segments."""
         prefix = self.prefix or ""
-        if path == prefix or path.startswith(prefix + "/"):
+        if path == prefix or path.startswith(prefix + "/") or (path == "*" and not prefix):
             return prefix, path[len(prefix) :]
         raise NotMounted(
             f"path {path[:200]!a} is not below the mount point {prefix!r}", status_hint=404

@@ -17,28 +17,40 @@ from typing import TYPE_CHECKING, Any
 
 from portico.core import pages
 from portico.core.input import RequestBody, Spool
-from portico.core.response import run_request
+from portico.core.roles import as_authorizer
+from portico.engine.errorstream import FrontendErrors
 from portico.engine.pace import target_of
 from portico.errors import (
     ApplicationError,
     LimitExceeded,
     RemoteProtocolError,
     RequestAborted,
+    RequestTimeout,
 )
-from portico.events import AbortReceived, BodyEnded, BodyReceived, RequestReceived
+from portico.events import (
+    AbortReceived,
+    BodyEnded,
+    BodyReceived,
+    ProtocolDetected,
+    RequestReceived,
+)
 from portico.refusals import status_line
-from portico.transports.stream import READ_BYTES, Stream
+from portico.transports.stream import MOST_BUFFERS, READ_BYTES, Stream, unsent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from portico.codecs import ServerCodec
     from portico.engine.gate import Gate
-    from portico.engine.leader import Engine, Worker
+    from portico.engine.leader import Engine
+    from portico.engine.worker import Worker
     from portico.events import Event
 
 log = logging.getLogger("portico")
 
-#: What a waiting connection waits for.
-FRESH, HEAD, IDLE, DRAINING, PARKED = range(5)
+#: What a waiting connection waits for. `AWAY` and `BUSY` are for one that carries several requests:
+#: a thread of its own reads, or the poller watches while requests run.
+FRESH, HEAD, IDLE, DRAINING, PARKED, AWAY, BUSY = range(7)
 
 #: Up to here a response is joined and leaves in one write; above, its pieces are gathered:
 #: 64 KiB cost 6.3 µs gathered, 9.6 joined.
@@ -47,11 +59,12 @@ _JOIN_BYTES = 16_384
 #: Octets of a file in one framed piece: four FastCGI records.
 _FILE_BYTES = 262_144
 
-#: Buffers in one gathered write; Linux takes 1024.
-_MOST_BUFFERS = 512
-
 #: Stands for the request's id once its response has ended.
-_ANSWERED = -1
+ANSWERED = -1
+
+#: FastCGI roles; every other protocol has the first alone.
+RESPONDER, AUTHORIZER, FILTER = 1, 2, 3
+ROLES = {"responder": RESPONDER, "authorizer": AUTHORIZER, "filter": FILTER}
 
 
 #: The input of every request without a body: it has no state to share.
@@ -71,13 +84,12 @@ class Connection(Stream):
     """
 
     __slots__ = (
-        "_address", "_backlog", "_body_ended", "_broken", "_codec", "_event", "_gate",
-        "_request_id", "_reset", "_skipped", "_spool",
+        "_address", "_backlog", "_body_ended", "_broken", "_codec", "_event", "_gate", "_inlet",
+        "_multiplexer", "_request_id", "_reset", "_skipped", "_spool",
         "deadline", "engine", "phase", "timer", "untried", "waiting", "worker",
     )  # fmt: skip
 
     def __init__(self, fd: int, address: Any, gate: Gate, worker: Worker) -> None:
-        os.set_blocking(fd, False)
         self.fd = fd
         self._address = address
         self._gate = gate
@@ -102,8 +114,15 @@ class Connection(Stream):
         """Name the peer for a log line."""
         return self._gate.listener.peer_name(self._address)
 
+    def origin(self) -> tuple[Gate, Any]:
+        """Give the gate where it came in, and the peer's address."""
+        return self._gate, self._address
+
     def peer_gone(self) -> bool:
         """Whether the peer is gone; so it is once the connection has ended."""
+        return self._peer_gone()  # by the class of the moment: applications keep this method
+
+    def _peer_gone(self) -> bool:
         return self.fd < 0 or super().peer_gone()
 
     def report_slow_head(self) -> None:
@@ -135,19 +154,19 @@ class Connection(Stream):
             events = self._codec.receive_data(data) if data else self._codec.receive_eof()
             return self._act(events, data)
         except RemoteProtocolError as error:
-            return self._refuse(error)
+            return self._refuse_first(error, data) if self.phase == FRESH else self._refuse(error)
         except (RequestAborted, OSError) as error:  # while writing what the codec owes
             log.debug("%s: %s", self.peer_name(), error)
             return False
 
-    def resume(self) -> bool:
-        """Serve a parked request; as `serve`."""
+    def resume(self, *, refuse: bool = False) -> bool:
+        """Serve a parked request, or *refuse* it as too late and serve nothing; as `serve`."""
         event, self._event = self._event, None
         self.phase = IDLE
         if event is None:
             return True
         try:
-            if time.monotonic() >= self.deadline:
+            if refuse or time.monotonic() >= self.deadline:
                 return self._refuse_late(event)
             return self._act([event, *self._backlog], None, parked=True)
         except RemoteProtocolError as error:
@@ -163,6 +182,8 @@ class Connection(Stream):
         """
         codec = self._codec
         while True:
+            if codec.crowded:
+                return self._make_way(events)
             owed = codec.data_to_send()
             if owed:
                 self.write_all(owed)
@@ -176,6 +197,11 @@ class Connection(Stream):
                 )
             event = events[0]
             if type(event) is not RequestReceived:
+                if type(event) is ProtocolDetected:
+                    self._gate = self._gate.spoken[event.protocol]
+                    self._codec = codec = self._gate.make_codec()
+                    events = codec.receive_data(event.data)
+                    continue
                 if data == b"":
                     return False
                 events = events[1:]
@@ -197,8 +223,34 @@ class Connection(Stream):
                 return True
             events = codec.receive_data(b"")
 
+    def _make_way(self, events: list[Event]) -> bool:
+        """Between requests: let a multiplexer go on; this connection is over.
+
+        Args:
+            events: Decoded, and not acted on yet.
+        """
+        # 1 ms to load, and hardly any frontend needs it
+        from portico.engine.multiplex import Multiplexer  # noqa: PLC0415
+
+        self.engine.unwatch(self)
+        multiplexer = Multiplexer(self, self._codec.several())  # type: ignore[attr-defined] # FastCGI's
+        self.fd = -1
+        multiplexer.start(self, events)
+        return False
+
+    def _share(self) -> None:
+        """In the middle of a request: go on as one of several of a multiplexer."""
+        from portico.engine.multiplex import Channel, Multiplexer  # noqa: PLC0415 - as above
+
+        self.engine.release(self)
+        self.engine.unwatch(self)
+        multiplexer = Multiplexer(self, self._codec.several())  # type: ignore[attr-defined] # FastCGI's
+        self.__class__ = Channel
+        self.join(multiplexer, self._request_id, ended=self._body_ended)  # type: ignore[attr-defined]
+        multiplexer.start(self, [])
+
     def _refuse_late(self, event: RequestReceived) -> bool:
-        """Answer 503 to a request for which no thread became free in time."""
+        """Answer 503 to a request for which no thread became free in time; park what follows."""
         self._request_id = event.request_id
         self._body_ended = event.complete
         self._answer_error(
@@ -207,7 +259,14 @@ class Connection(Stream):
         if not self._is_over() or self.phase == DRAINING:
             return self.phase == DRAINING
         codec = self._codec
-        return self._act(codec.receive_data(b"") if codec.pending else [], None)
+        events = codec.receive_data(b"") if codec.pending else []
+        for at, behind in enumerate(events):
+            if type(behind) is RequestReceived:
+                self._event, self._backlog = behind, events[at + 1 :]
+                self.phase = PARKED
+                self.deadline = time.monotonic() + self.engine.settings.queue_timeout
+                return True
+        return self._act(events, None)
 
     def _wait_for_more(self, octets: int) -> bool:
         """Wait for a request, or the rest of its head; what comes in between is bounded.
@@ -265,6 +324,28 @@ class Connection(Stream):
             and time.monotonic() < self.deadline
         )
 
+    def _refuse_first(self, error: RemoteProtocolError, data: bytes) -> bool:
+        """Refuse a connection's first octets: another protocol's in that protocol.
+
+        Args:
+            error: What the codec said of them.
+            data: The octets; never empty.
+        """
+        # 2 ms that an ordinary process never spends
+        from portico.codecs import foreign  # noqa: PLC0415
+
+        spoken = self._codec.protocol
+        if foreign.FIRST_OCTETS.get(data[0]) == spoken:
+            return self._refuse(error)
+        self._codec = foreign.ServerCodec(spoken, error)
+        try:
+            return self._act(self._codec.receive_data(data), data)
+        except RemoteProtocolError as fault:
+            return self._refuse(fault)
+        except RequestAborted as fault:
+            log.debug("%s: %s", self.peer_name(), fault)
+            return False
+
     def _refuse(self, error: RemoteProtocolError) -> bool:
         """Answer what could not be decoded, in the peer's protocol if that is possible."""
         hint = f"; raise {error.option} to allow it" if isinstance(error, LimitExceeded) else ""
@@ -308,10 +389,15 @@ class Connection(Stream):
         else:
             environ["wsgi.input"] = _NO_BODY
         environ["portico.client_gone"] = self.peer_gone
+        application = gate.application
+        if event.role != RESPONDER:
+            application = self._take_role(event.role, environ)
+        if gate.errors_to_frontend:
+            environ["wsgi.errors"] = FrontendErrors(self.send_errors, environ["wsgi.errors"])
         try:
-            run_request(gate.application, environ, self, debug=gate.debug)
+            gate.run(application, environ, self, debug=gate.debug)
         except RequestAborted as error:
-            if self._request_id != _ANSWERED:
+            if self._request_id != ANSWERED:
                 self._broken = True
             log.info("%s: 499 %s: %s", self._gate.name, self.peer_name(), error)
         except BaseException as error:  # noqa: BLE001 - a request must not end a thread
@@ -319,6 +405,15 @@ class Connection(Stream):
         if started:
             now = time.monotonic()
             pace.note(target, now - started, now)
+
+    def _take_role(self, role: int, environ: dict[str, Any]) -> Callable[..., Any]:
+        """Prepare for an Authorizer's or a Filter's request; gives what to call."""
+        if role == FILTER:
+            environ["portico.role"] = "filter"
+            environ["portico.data"] = self.data_input()  # type: ignore[attr-defined] # a Channel's
+            return self._gate.application
+        environ["portico.role"] = "authorizer"
+        return as_authorizer(self._gate.application)
 
     def _report_leaving(self, error: BaseException) -> None:
         """Log what is meant to end a process or task; the traceback is in wsgi.errors already."""
@@ -342,6 +437,9 @@ class Connection(Stream):
             ("Content-Type", "text/html; charset=utf-8"),
             ("Content-Length", str(len(body))),
         ]
+        if error.status_hint == 503:
+            seconds = max(1, round(self.engine.settings.queue_timeout))
+            headers.append(("Retry-After", str(seconds)))
         try:
             self.send_response(status, headers, body, end=True)
         except RequestAborted:
@@ -358,9 +456,12 @@ class Connection(Stream):
             if data:
                 return data
         while not self._body_ended:
+            if self._codec.crowded and not self._backlog:
+                self._share()
+                continue
             if self._broken:
                 raise RequestAborted("the frontend went away before the body's end")
-            if self._request_id == _ANSWERED and not self._codec.raw_body:
+            if self._request_id == ANSWERED and not self._codec.raw_body:
                 # the codec skips it; behind it may be the next request already
                 raise RequestAborted("the response has ended, and the body with it")
             data = self._take(self._backlog or self._pull())
@@ -431,7 +532,7 @@ class Connection(Stream):
             self._answer_unencodable()
             raise
         if end:
-            self._request_id = _ANSWERED
+            self._request_id = ANSWERED
         if parts is None:
             self.write_all(data)
         else:
@@ -446,18 +547,25 @@ class Connection(Stream):
             ("Content-Length", str(len(body))),
         ]
         self.write_all(self._codec.send_response(self._request_id, status, headers, body))
-        self._request_id = _ANSWERED
+        self._request_id = ANSWERED
 
     def send_body(self, data: bytes, *, end: bool) -> None:
         """Send more body."""
         codec = self._codec
         request_id = self._request_id
         if end:
-            self._request_id = _ANSWERED
+            self._request_id = ANSWERED
         if len(data) <= _JOIN_BYTES:
             self.write_all(codec.send_body(request_id, data, end=end))
         else:
             self._write_parts(codec.send_body_parts(request_id, data, end=end))
+
+    def send_errors(self, data: bytes) -> bool:
+        """Send text of ``wsgi.errors``; whether there is a response that it belongs to."""
+        if self._request_id == ANSWERED or self._broken:
+            return False
+        self.write_all(self._codec.send_errors(self._request_id, data))  # type: ignore[attr-defined] # FastCGI's
+        return True
 
     def send_file(self, fd: int, offset: int, count: int) -> int:
         """Send part of a file: by the kernel where body octets travel unframed."""
@@ -477,11 +585,31 @@ class Connection(Stream):
 
     def abort(self) -> None:
         """Break the response off; the frontend must not take it for complete."""
-        if self._request_id == _ANSWERED:
+        if self._request_id == ANSWERED:
             return
         self._codec.abort(self._request_id)
         self._broken = True
         self._reset = True
+
+    # -- deadlines: for the thread that has taken the request from the application ---------
+
+    def answer_and_hang_up(self, status: str, headers: list[tuple[str, str]], body: bytes) -> None:
+        """Send a whole response, and that the connection takes no further request."""
+        if self._codec.keep_open:
+            self._codec.keep_open = False
+        self.send_response(status, headers, body, end=True)
+        self.shutdown_write()
+
+    def hang_up(self) -> None:
+        """Say that the connection takes no further request."""
+        if self._codec.keep_open:
+            self._codec.keep_open = False
+        self.shutdown_write()
+
+    def cut(self) -> None:
+        """Break the response off at once, complete or not."""
+        self._broken = self._reset = True
+        self.engine.cut(self)
 
     # -- writing ---------------------------------------------------------------------------
 
@@ -504,14 +632,12 @@ class Connection(Stream):
 
     def _write_parts(self, parts: list[bytes | memoryview]) -> None:
         try:
-            sent = os.writev(
-                self.fd, parts if len(parts) <= _MOST_BUFFERS else parts[:_MOST_BUFFERS]
-            )
+            sent = os.writev(self.fd, parts if len(parts) <= MOST_BUFFERS else parts[:MOST_BUFFERS])
         except BlockingIOError:
             sent = 0
         except OSError as error:
             self._gone(error)
-        rest = _behind(parts, sent)
+        rest = unsent(parts, sent)
         if rest:
             self._write_rest(rest)
 
@@ -519,13 +645,17 @@ class Connection(Stream):
         """Write against a peer that does not keep up, taking in what it sends meanwhile."""
         while parts:
             self._wait_writable()
+            if self._codec.crowded:
+                self._share()
+                self._write_parts(parts)  # a Channel's
+                return
             try:
-                sent = os.writev(self.fd, parts[:_MOST_BUFFERS])
+                sent = os.writev(self.fd, parts[:MOST_BUFFERS])
             except BlockingIOError:
                 continue
             except OSError as error:
                 self._gone(error)
-            parts = _behind(parts, sent)
+            parts = unsent(parts, sent)
 
     def _sendfile(self, fd: int, offset: int, count: int) -> int:
         while True:
@@ -535,6 +665,22 @@ class Connection(Stream):
                 self._wait_writable()
             except OSError as error:
                 self._gone(error)
+
+    def wait(self, events: int, timeout: float) -> int:
+        """Wait as `Stream` does, but no longer than the request may take.
+
+        Raises:
+            TimeoutError: nothing came within *timeout* seconds.
+            RequestTimeout: the request's limit came before that.
+        """
+        until = self.worker.until
+        left = timeout if until == inf else max(0.0, until - time.monotonic())
+        try:
+            return super().wait(events, min(timeout, left))
+        except TimeoutError:
+            if left < timeout:
+                raise RequestTimeout from None
+            raise
 
     def _wait_writable(self) -> None:
         """Wait until the peer takes octets; body that comes meanwhile goes into the spool.
@@ -565,6 +711,8 @@ class Connection(Stream):
                 if self._spool is None:
                     self._spool = self.engine.make_spool()
                 self._spool.append(taken)
+            if self._codec.crowded:
+                return
             if self._body_ended or self._broken:
                 reading = 0
 
@@ -581,12 +729,3 @@ class Connection(Stream):
             self.reset()
         else:
             self.close()
-
-
-def _behind(parts: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
-    """Give what of *parts* is left once *sent* octets have gone."""
-    for at, part in enumerate(parts):
-        if sent < len(part):
-            return [memoryview(part)[sent:], *parts[at + 1 :]]
-        sent -= len(part)
-    return []

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from portico import __version__
-from portico.codecs import PROTOCOLS, server_codec_maker
+from portico.codecs import AUTO, PROTOCOLS, server_codec_maker
 from portico.core.environ import EnvironRules
 from portico.core.mount import EXAMPLES, Mounting
-from portico.core.response import FileWrapper
+from portico.core.response import FileWrapper, run_request
+from portico.engine.connection import ROLES
 from portico.errors import ConfigError
 from portico.limits import Limits
 
@@ -30,10 +31,17 @@ class Gate:
         application: The WSGI callable.
         rules: Makes environs of parameters.
         make_codec: Makes the server side of one connection.
+        errors_to_frontend: Whether ``wsgi.errors`` goes to the web server (FastCGI alone).
         name: The bind URL, for log lines; holds no secret.
+        run: Serves one request: `run_request`, or what does that under limits of time.
+        spoken: Where the listener's protocol is ``auto``: a copy of this gate for each protocol,
+            which takes its place in a connection once that shows what it speaks.
     """
 
-    __slots__ = ("application", "debug", "engine", "listener", "make_codec", "name", "rules")
+    __slots__ = (
+        "application", "debug", "engine", "errors_to_frontend", "listener", "make_codec", "name",
+        "rules", "run", "spoken",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -48,7 +56,10 @@ class Gate:
         self.engine = engine
         self.debug = settings.debug
         self.name = str(listener.bind)
-        self.make_codec = _codec_maker(listener, settings)
+        self.run = engine.deadlines.run if engine.deadlines.limited else run_request
+        protocol = listener.bind.protocol
+        self.errors_to_frontend = _takes_errors(protocol, settings)
+        self.make_codec = _codec_maker(protocol, listener, settings)
         base = {
             "wsgi.version": (1, 0),
             "wsgi.errors": errors,
@@ -57,7 +68,8 @@ class Gate:
             "wsgi.run_once": False,
             "wsgi.file_wrapper": FileWrapper,
             "wsgi.input_terminated": True,
-            "portico.protocol": PROTOCOLS[listener.bind.protocol],
+            "portico.role": "responder",
+            "portico.protocol": PROTOCOLS.get(protocol, protocol),
             "portico.bind": self.name,
             "portico.version": __version__,
         }
@@ -69,39 +81,36 @@ class Gate:
                 )
         mounting = Mounting(settings.mount, disabled=frozenset(settings.disable_repairs))
         self.rules = EnvironRules(base, mounting)
+        self.spoken: dict[str, Gate] = {}
+        if protocol == AUTO:
+            for name in dict.fromkeys(PROTOCOLS.values()):
+                self.spoken[name] = gate = copy(self)
+                gate.errors_to_frontend = _takes_errors(name, settings)
+                gate.make_codec = _codec_maker(name, listener, settings)
+                gate.rules = EnvironRules({**base, "portico.protocol": name}, mounting)
 
 
-def _codec_maker(listener: Listener, settings: Settings) -> Callable[[], ServerCodec]:
-    """Bind the listener's options to its protocol's codec."""
+def _takes_errors(protocol: str, settings: Settings) -> bool:
+    return settings.errors_to == "frontend" and PROTOCOLS.get(protocol) == "fastcgi"
+
+
+def _codec_maker(
+    protocol: str, listener: Listener, settings: Settings
+) -> Callable[[], ServerCodec]:
+    """Bind the listener's options to the codec of *protocol*."""
     limits = Limits(
         max_params_bytes=settings.max_params_bytes,
         max_params=settings.max_params,
     )
-    bind = listener.bind
     options: dict[str, object] = {}
-    if bind.protocol == "ajp":
-        options = bind.ajp_options()
-    elif PROTOCOLS.get(bind.protocol) == "fastcgi":
-        options = {"max_conns": settings.max_connections, "max_reqs": settings.threads}
-    return server_codec_maker(bind.protocol, limits, **options)
-
-
-class ErrorStream:
-    """``wsgi.errors``: text that goes to the process's standard error, whole at each call."""
-
-    __slots__ = ()
-
-    def write(self, text: str) -> int:
-        """Write *text*; characters that the stream cannot hold are escaped."""
-        stream = sys.stderr
-        encoding = getattr(stream, "encoding", None) or "utf-8"
-        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        return len(text)
-
-    def writelines(self, lines: list[str]) -> None:
-        """Write each of *lines*."""
-        self.write("".join(lines))
-
-    def flush(self) -> None:
-        """Hand on what is buffered."""
-        sys.stderr.flush()
+    if protocol == "ajp":
+        options = listener.bind.ajp_options()
+    elif PROTOCOLS.get(protocol) == "fastcgi":
+        options = {
+            "max_conns": settings.max_connections,
+            "max_reqs": settings.threads,
+            "roles": tuple(ROLES[name] for name in settings.roles),
+            # with one thread there would be nobody to serve a second request
+            "most": settings.max_multiplexed if settings.threads > 1 else 1,
+        }
+    return server_codec_maker(protocol, limits, **options)

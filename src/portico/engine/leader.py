@@ -11,7 +11,6 @@ Everything off the fast path happens under one lock. The fast path takes none: p
 
 from __future__ import annotations
 
-import _thread
 import errno
 import logging
 import os
@@ -24,20 +23,28 @@ from math import inf
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from portico.core.input import Spool
-from portico.engine.connection import FRESH, HEAD, IDLE, PARKED, Connection
-from portico.engine.gate import ErrorStream, Gate
+from portico.engine.connection import AWAY, FRESH, HEAD, IDLE, PARKED, Connection
+from portico.engine.deadlines import Deadlines
+from portico.engine.errorstream import ErrorStream
+from portico.engine.gate import Gate
 from portico.engine.pace import SHORT, UNTRIED, Pace, target_of
 from portico.engine.parking import RESERVE_SECONDS, Parking
 from portico.engine.poller import Waker, make_poller
 from portico.engine.timers import Timers
 from portico.engine.watchdog import Watchdog
+from portico.engine.worker import Worker
+from portico.errors import RequestTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from portico.config.settings import Settings
+    from portico.engine.multiplex import Multiplexer
     from portico.events import RequestReceived
     from portico.transports.listen import Listener
+
+    #: What waits in the poller and is served by a thread.
+    Served = Connection | Multiplexer
 
 log = logging.getLogger("portico")
 
@@ -46,25 +53,6 @@ _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 #: Seconds until accepting is tried again after such an error.
 _SHORTAGE_PAUSE = 0.5
-
-
-class Worker:
-    """One thread of the engine.
-
-    Attributes:
-        claim: Holds the connection while this thread serves it as the leader; whoever pops it
-            decides over the token.
-        wake: Held; released to wake the thread while it follows.
-        job: A parked connection handed over with the wake-up.
-    """
-
-    __slots__ = ("claim", "job", "wake")
-
-    def __init__(self) -> None:
-        self.claim: list[Connection] = []
-        self.wake = _thread.allocate_lock()
-        self.wake.acquire()
-        self.job: Connection | None = None
 
 
 class Engine:
@@ -83,13 +71,18 @@ class Engine:
         idle_until: When a connection that has just become idle has waited for too long.
         pace: What is known of slow requests.
         stopping: Whether the engine has been told to end.
+        deadlines: The limits of time, and who watches them.
+        wants_recycling: Whether a request was interrupted, which can leave the application's
+            locks held: the process is better replaced once its requests are done.
     """
 
     __slots__ = (
-        "_closing", "_gates", "_idle", "_lock", "_most_threads", "_over", "_parking", "_paused",
+        "_closing", "_first", "_gates", "_idle", "_lock", "_lost", "_most_threads", "_over",
+        "_parking", "_paused",
         "_poll_until", "_poller", "_ready", "_roomy", "_stop_deadline", "_stop_signals", "_threads",
         "_timers", "_waiting", "_waker", "_watchdog",
-        "idle_until", "leader", "now", "pace", "settings", "stopping", "turns",
+        "deadlines", "idle_until", "leader", "now", "pace", "settings", "stopping", "turns",
+        "wants_recycling",
     )  # fmt: skip
 
     def __init__(
@@ -100,6 +93,8 @@ class Engine:
         errors: object = None,
     ) -> None:
         self.settings = settings
+        self.deadlines = Deadlines(self)
+        self.wants_recycling = False
         stream = ErrorStream() if errors is None else errors
         self._gates = [
             Gate(listener, application, settings, self, stream) for listener in listeners
@@ -115,11 +110,13 @@ class Engine:
         self._idle: list[Worker] = []
         self._parking = Parking()
         self._threads = 0
+        self._lost = 0
+        self._first: Worker | None = None
         self._most_threads = settings.threads
         self._poller = make_poller()
         self._waker = Waker()
-        self._waiting: dict[int, Connection | Gate | Waker] = {}
-        self._ready: deque[Connection | Gate | Waker] = deque()
+        self._waiting: dict[int, Served | Gate | Waker] = {}
+        self._ready: deque[Served | Gate | Waker] = deque()
         self._timers = Timers()
         self._poll_until = 0.0
         self._paused = False
@@ -145,8 +142,7 @@ class Engine:
         for gate in self._gates:
             self._waiting[gate.listener.fd] = gate
             self._poller.register(gate.listener.fd)
-        worker = Worker()
-        self.leader = worker
+        self._first = self.leader = worker = Worker()
         self._threads = 1
         before = -1
         if stop_signals:
@@ -188,20 +184,20 @@ class Engine:
                     return
                 continue
             item = ready.popleft()
-            if type(item) is Connection:
-                connection = item
-                if connection.fd < 0:
-                    continue
-                connection.worker = worker
-            elif type(item) is Gate:
+            if type(item) is Gate:
                 accepted = self._accept(item, worker)
                 if accepted is None:
                     continue
-                connection = accepted
-            else:
+                connection: Served = accepted
+            elif type(item) is Waker:
                 if not self._stop_signals.isdisjoint(self._waker.drain()):
                     self.stop()
                 continue
+            else:
+                connection = item  # type: ignore[assignment] # by its type
+                if connection.fd < 0:
+                    continue
+                connection.worker = worker
             self.turns += 1
             claim.append(connection)
             if not watchdog.awake and not alone:
@@ -291,6 +287,7 @@ class Engine:
             log.warning("%s: %s is not allowed", gate.name, listener.peer_name(address, fd))
             os.close(fd)
             return None
+        os.set_blocking(fd, False)
         return Connection(fd, address, gate, worker)
 
     def _open_connections(self) -> int:
@@ -327,13 +324,15 @@ class Engine:
 
     # -- waiting connections ---------------------------------------------------------------
 
-    def _await(self, connection: Connection) -> None:
+    def _await(self, connection: Served) -> None:
         """Let *connection* wait for octets, or for a thread if it is parked."""
         with self._lock:
             if not self._over:
                 if connection.phase == PARKED:
-                    self._park(connection)
+                    self._park(connection)  # type: ignore[arg-type] # no multiplexer is parked
                     return
+                if connection.phase == AWAY or connection.fd < 0:
+                    return  # who reads it will have it watched again; or it has been dropped
                 if connection.deadline < connection.timer:
                     self._add_timer(connection.deadline, connection)
                 if not connection.waiting:
@@ -344,29 +343,53 @@ class Engine:
                 return
         self._drop(connection)
 
-    def _refresh(self, connection: Connection) -> None:
+    def watch(self, connection: Served) -> None:
+        """Have the poller watch a connection, from any thread; as `_await`."""
+        self._await(connection)
+
+    def unwatch(self, connection: Served) -> None:
+        """Take a connection from the poller, from any thread."""
+        with self._lock:
+            self._unwatch(connection)
+
+    def drop(self, connection: Served) -> None:
+        """Let go of a connection, from any thread."""
+        self._drop(connection)
+
+    def dispatch(self, connection: Connection) -> None:
+        """Let a thread serve a parked request: an idle one, a new one, or the next that is free."""
+        with self._lock:
+            if self._idle or self._over or self._threads >= self._most_threads:
+                self._park(connection)
+            else:
+                self._start_worker(connection)
+        if self._parking:
+            self._waker.wake()  # the leader may be polling, and no other thread be free
+
+    def _refresh(self, connection: Served) -> None:
         """Let an idle connection's time to wait begin now."""
         if connection.phase == IDLE:
             connection.deadline = time.monotonic() + self.settings.idle_timeout
 
-    def _unwatch(self, connection: Connection) -> None:
+    def _unwatch(self, connection: Served) -> None:
         """Take *connection* from the poller; under the lock."""
         if connection.waiting:
             connection.waiting = False
             del self._waiting[connection.fd]
             self._poller.unregister(connection.fd)
 
-    def _drop(self, connection: Connection) -> None:
-        with self._lock:
+    def _drop(self, connection: Served) -> None:
+        with self._lock:  # closed under it, or another thread could have it watched just now
             self._unwatch(connection)
-        try:
-            connection.finish()
-        except OSError as error:
-            log.debug("%s: close: %s", connection.peer_name(), error)
+            try:
+                if connection.fd >= 0:
+                    connection.finish()
+            except OSError as error:
+                log.debug("%s: close: %s", connection.peer_name(), error)
         if self._paused:
             self._resume_accepting()
 
-    def _add_timer(self, when: float, connection: Connection | None) -> None:
+    def _add_timer(self, when: float, connection: Served | None) -> None:
         """Look at *connection* (None: at the listeners) at *when*; under the lock."""
         self._timers.add(when, connection)
         if when < self._poll_until:
@@ -374,7 +397,7 @@ class Engine:
 
     def _expire(self) -> None:
         """Close what has waited too long; look again at what has moved on since."""
-        expired: list[Connection | None] = []
+        expired: list[Served | None] = []
         with self._lock:
             for connection in self._timers.take_due(self.now):
                 if connection is None:
@@ -407,8 +430,10 @@ class Engine:
             self.pace.suspect(self.now)
             self._unwatch(connection)
             self._pass_token()
+            if worker.call is not None:
+                self.deadlines.watch(worker.call)
 
-    def release(self, connection: Connection) -> None:
+    def release(self, connection: Served) -> None:
         """Give the token away before this thread waits; nothing if it does not hold it."""
         worker = connection.worker
         if worker.claim and self._most_threads > 1:
@@ -417,6 +442,8 @@ class Engine:
                     worker.claim.pop()
                     self._unwatch(connection)
                     self._pass_token()
+                    if worker.call is not None:
+                        self.deadlines.watch(worker.call)
 
     def may_call(self, connection: Connection, event: RequestReceived) -> bool:
         """Decide over a decoded request before the application is called.
@@ -453,18 +480,39 @@ class Engine:
             return
         self.leader = None
         if self._threads < self._most_threads and not self._over:
-            worker = Worker()
-            name = f"portico-{self._threads + 1}"
-            thread = threading.Thread(target=self._work, args=(worker,), name=name, daemon=True)
+            self._start_worker()
+
+    def _start_worker(self, job: Connection | None = None) -> None:
+        """Start a thread; under the lock. It leads, or first serves a parked request."""
+        worker = Worker()
+        worker.job = job
+        name = f"portico-{self._threads + 1}"
+        thread = threading.Thread(target=self._join, args=(worker,), name=name, daemon=True)
+        if job is None:
             self.leader = worker
-            try:
-                thread.start()
-            except RuntimeError:
-                log.warning("no more threads to be had; going on with %d", self._threads)
-                self._most_threads = self._threads
+        else:
+            job.deadline = time.monotonic() + self.settings.queue_timeout
+        try:
+            thread.start()
+        except RuntimeError:
+            log.warning("no more threads to be had; going on with %d", self._threads)
+            self._most_threads = self._threads
+            if job is None:
                 self.leader = None
             else:
-                self._threads += 1
+                self._park(job)
+        else:
+            self._threads += 1
+
+    def _join(self, worker: Worker) -> None:
+        """What a new thread does."""
+        job, worker.job = worker.job, None
+        if job is not None:
+            job.worker = worker
+            self._settle(job, goes_on=True)
+            if not self._follow(worker):
+                return
+        self._work(worker)
 
     def _park(self, connection: Connection) -> None:
         """Let *connection* wait for a thread; under the lock."""
@@ -476,6 +524,7 @@ class Engine:
             worker.wake.release()
         else:
             self._parking.add(connection, self.now)
+            self.deadlines.watch_parked(connection.deadline)
 
     def _take_parked(self, worker: Worker) -> bool:
         """As the last free thread, with nothing ready: serve a parked request, without token."""
@@ -490,13 +539,13 @@ class Engine:
         self._settle(connection, goes_on=True)
         return True
 
-    def _settle(self, connection: Connection, *, goes_on: bool) -> None:
+    def _settle(self, connection: Served, *, goes_on: bool) -> None:
         """Finish with a connection that was served without the token."""
         with self._lock:
             pass  # who took the token is done with the connection
         while goes_on and connection.phase == PARKED:
             try:
-                goes_on = connection.resume()
+                goes_on = connection.resume()  # type: ignore[union-attr] # likewise
             except Exception:  # as in _work
                 log.exception("%s: internal error", connection.peer_name())
                 goes_on = False
@@ -520,6 +569,9 @@ class Engine:
                     self.leader = worker
                     self.now = time.monotonic()  # nobody polled for a while
                     return True
+                if self._threads > self._most_threads and worker is not self._first:
+                    self._threads -= 1  # it was lost, or took the place of one that was
+                    return False
                 if self._parking:
                     job = self._parking.take(self.now)
                 else:
@@ -534,6 +586,58 @@ class Engine:
             job.worker = worker
             self._settle(job, goes_on=True)
 
+    # -- deadlines -------------------------------------------------------------------------
+
+    def refuse_late(self, now: float, worker: Worker) -> float:
+        """Answer the requests that have been parked for too long, in this thread, *worker*.
+
+        Returns:
+            When the next has been, monotonic seconds; `inf` if none is parked.
+        """
+        with self._lock:
+            late = self._parking.take_late(now)
+            next_at = self._parking.late_at()
+        for connection in late:
+            connection.worker = worker
+            goes_on = False
+            try:
+                goes_on = connection.resume(refuse=True)
+            except RequestTimeout:
+                log.debug("%s: takes no answer", connection.peer_name())
+            except Exception:  # as in _work
+                log.exception("%s: internal error", connection.peer_name())
+            if goes_on:
+                self._await(connection)
+            else:
+                self._drop(connection)
+        return next_at
+
+    def cut(self, connection: Connection) -> None:
+        """Close *connection* with a reset, whichever thread serves it."""
+        with self._lock:
+            self._unwatch(connection)
+        connection.reset()
+
+    def replace(self, worker: Worker) -> bool:
+        """Count the thread of *worker* as lost and let another start; False if too many were."""
+        with self._lock:
+            if self._lost >= self.settings.threads:
+                return False
+            self._lost += 1
+            self._threads -= 1
+            if worker.claim:  # the only thread, which keeps the token in a call
+                self._unwatch(worker.claim.pop())
+                self.leader = None
+            if self.leader is None:
+                self._pass_token()
+        return True
+
+    def take_back(self) -> None:
+        """Count a lost thread, which calls this, as there again."""
+        with self._lock:
+            self._lost -= 1
+            self._threads += 1
+
     # -- spools and the end ----------------------------------------------------------------
 
     def make_spool(self) -> Spool:
@@ -543,7 +647,7 @@ class Engine:
     def _stop_is_complete(self) -> bool:
         """Go on stopping; whether nothing is left to wait for."""
         for item in list(self._waiting.values()):
-            if type(item) is Connection and item.phase == IDLE:
+            if not isinstance(item, (Gate, Waker)) and item.phase == IDLE:
                 self._drop(item)
         with self._lock:
             busy = self._threads - len(self._idle) - 1
@@ -571,21 +675,25 @@ class Engine:
             self._ready.extend(
                 item
                 for item in self._waiting.values()
-                if type(item) is Connection and item.phase == IDLE
+                if not isinstance(item, (Gate, Waker)) and item.phase == IDLE
             )
 
     def _end(self) -> None:
         """Let go of everything; after a failure too."""
         with self._lock:
             self._over = True
-            left = [item for item in self._waiting.values() if type(item) is Connection]
+            left = [item for item in self._waiting.values() if not isinstance(item, (Gate, Waker))]
             left += self._parking.clear()
             for worker in self._idle:
                 worker.wake.release()
             self._idle.clear()
         self._watchdog.stop()
+        self.deadlines.stop()
         for connection in left:
-            self._drop(connection)
+            if connection.fd < 0:
+                connection.finish()  # one of several requests: its connection is dropped as well
+            else:
+                self._drop(connection)
         for gate in self._gates:
             gate.listener.close()
         self._waker.close()

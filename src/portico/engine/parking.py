@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -67,6 +68,21 @@ class Parking:
         except IndexError:  # taken by another thread just now
             return True
         return oldest > now - RESERVE_SECONDS or self._overdue_at > now - RESERVE_SECONDS
+
+    def take_late(self, now: float) -> list[Connection]:
+        """Give and forget those whose deadline has come, oldest first."""
+        late: list[Connection] = []
+        slow, untried = self._slow, self._untried
+        while slow and slow[0][1].deadline <= now:
+            late.append(slow.popleft()[1])
+        while untried and untried[0].deadline <= now:
+            late.append(untried.popleft())
+        return late
+
+    def late_at(self) -> float:
+        """Give the earliest deadline, `inf` where nothing waits."""
+        slow = self._slow[0][1].deadline if self._slow else inf
+        return min(slow, self._untried[0].deadline) if self._untried else slow
 
     def clear(self) -> list[Connection]:
         """Give all and forget them."""

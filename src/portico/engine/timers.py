@@ -8,7 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from portico.engine.connection import Connection
+    from portico.engine.leader import Served
 
 #: Timers up to which nobody looks for dead ones.
 _FEW = 256
@@ -28,12 +28,12 @@ class Timers:
     __slots__ = ("_heap", "_most", "_sequence", "next_at")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Connection | None]] = []
+        self._heap: list[tuple[float, int, Served | None]] = []
         self._most = _FEW
         self._sequence = count()
         self.next_at = inf
 
-    def add(self, when: float, connection: Connection | None) -> None:
+    def add(self, when: float, connection: Served | None) -> None:
         """Have *connection* looked at *when*."""
         if connection is not None:
             connection.timer = when
@@ -42,9 +42,9 @@ class Timers:
         heapq.heappush(self._heap, (when, next(self._sequence), connection))
         self.next_at = self._heap[0][0]
 
-    def take_due(self, now: float) -> list[Connection | None]:
+    def take_due(self, now: float) -> list[Served | None]:
         """Give and forget what is to be looked at by *now*; closed connections are passed over."""
-        due: list[Connection | None] = []
+        due: list[Served | None] = []
         heap = self._heap
         while heap and heap[0][0] <= now:
             _, _, connection = heapq.heappop(heap)

@@ -149,10 +149,10 @@ def find_route(product: Product, via: str = "", protocol: str = "") -> tuple[str
             f" it can do so via {', '.join(product.routes)}",
             key="via",
         )
-    if wanted and (route.starts_script or route.protocol != wanted):
+    if protocol and (route.starts_script or wanted not in {"", route.protocol}):
         speaks = "starts a script" if route.starts_script else f"speaks {route.protocol}"
         raise ConfigError(
-            f"the application listens for {wanted}, but {product.title} via {name} {speaks}",
+            f"the application listens for {protocol}, but {product.title} via {name} {speaks}",
             key="bind",
         )
     return name, route

@@ -38,7 +38,7 @@ class Bind:
     """One place to listen on or to connect to.
 
     Attributes:
-        protocol: Gateway protocol, a lower-case word that is not checked here.
+        protocol: Gateway protocol, a lower-case word that is not checked here; ``auto`` is all.
         transport: One of `TRANSPORTS`.
         host: TCP: address or name, IPv6 without brackets.
         port: TCP: 0 lets the kernel choose when listening.
@@ -194,10 +194,13 @@ def check_exposed(bind: Bind, host: str = "") -> None:
             " allow=ADDRESS[,NETWORK...] with the web server's address, or bind 127.0.0.1",
             key="bind",
         )
-    if bind.protocol == "ajp" and not (bind.secret or bind.secret_file):
+    if bind.protocol in _AJP and not (bind.secret or bind.secret_file):
+        instead = "bind 127.0.0.1"
+        if bind.protocol == "auto":
+            instead = f"name one protocol instead of auto, such as fastcgi, or {instead}"
         raise ConfigError(
             f"bind {bind}: {where}, and ajp wants a secret there: add secret_file=PATH, and the"
-            " same secret to the web server, or bind 127.0.0.1",
+            f" same secret to the web server, or {instead}",
             key="bind",
         )
 
@@ -419,11 +422,12 @@ def _count(least: int, most: int) -> Callable[[str], int]:
 
 _INHERITED = ("fd", "systemd")
 _ANY = TRANSPORTS
+_AJP = ("ajp", "auto")
 
 _OPTIONS = {
-    "secret": _Option(_read_secret, str, _ANY, ("ajp",)),
-    "secret_file": _Option(_read_path, str, _ANY, ("ajp",)),
-    "packet_size": _Option(_count(8192, 65_536), str, _ANY, ("ajp",)),
+    "secret": _Option(_read_secret, str, _ANY, _AJP),
+    "secret_file": _Option(_read_path, str, _ANY, _AJP),
+    "packet_size": _Option(_count(8192, 65_536), str, _ANY, _AJP),
     "allow": _Option(_read_networks, ",".join, ("tcp", *_INHERITED)),
     "allow_uid": _Option(_read_list, ",".join, ("unix", *_INHERITED)),
     "allow_gid": _Option(_read_list, ",".join, ("unix", *_INHERITED)),

@@ -18,6 +18,9 @@ READ_BYTES = 65_536
 #: Buffers in one gathered write; POSIX promises no fewer than 16, Linux takes 1024.
 _MAX_BUFFERS = 64
 
+#: Buffers in one gathered write that is made in a single call; Linux takes 1024.
+MOST_BUFFERS = 512
+
 _IN = select.POLLIN
 _OUT = select.POLLOUT
 _GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
@@ -154,3 +157,12 @@ class Stream:
 
 
 _NO_LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+
+
+def unsent(parts: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
+    """Give what of *parts* is left once *sent* octets have gone."""
+    for at, part in enumerate(parts):
+        if sent < len(part):
+            return [memoryview(part)[sent:], *parts[at + 1 :]]
+        sent -= len(part)
+    return []
