@@ -163,6 +163,24 @@ def test_each_streamed_block_is_one_write(calls, protocol):
     assert Counter(calls)["write"] == 3
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_streamed_block_of_no_known_length_is_one_write_too(calls, protocol):
+    """AJP's wish to flush travels with the block."""
+
+    def app(_environ, start_response):
+        start_response("200 OK", PLAIN)
+        yield b"one"
+        yield b"x" * 10_000
+        yield b"y" * 100_000
+
+    with Running(app, protocol) as server, server.connect(protocol) as frontend:
+        calls.counting = True
+        assert len(frontend.ask().body) == 110_003
+        calls.counting = False
+    found = Counter(calls)
+    assert (found["write"], found["writev"]) == (3 if protocol in KEEPING else 2, 1)
+
+
 @pytest.mark.parametrize("protocol", ["fastcgi", "scgi", "uwsgi"])
 def test_small_body_costs_no_read_of_its_own(calls, protocol):
     def app(environ, start_response):

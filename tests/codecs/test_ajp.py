@@ -6,7 +6,13 @@ import pytest
 
 from codecs_harness import COMPLETE, Collected, collect, deliveries
 from portico.codecs import _ajp_tables, ajp, client_codec, server_codec
-from portico.errors import ApplicationError, ConfigError, LimitExceeded, RemoteProtocolError
+from portico.errors import (
+    ApplicationError,
+    ConfigError,
+    LimitExceeded,
+    LocalProtocolError,
+    RemoteProtocolError,
+)
 from portico.events import BodyEnded, BodyReceived, RequestReceived
 from portico.limits import Limits
 from vectors.ajp import (
@@ -211,12 +217,24 @@ def test_limit_on_the_packet_is_reached_before_it_comes():
         assert codec.receive_data(b"\x12\x34" + (size - 4).to_bytes(2, "big")) == []
         if size == 65_536:
             continue  # no length says more than 65535, but these three do
-        codec = server(packet_size=size)
-        with pytest.raises(LimitExceeded) as caught:
-            codec.receive_data(b"\x12\x34" + (size - 3).to_bytes(2, "big"))
-        assert (caught.value.option, caught.value.status_hint) == ("packet_size", 0)
+        for kind, status in ((b"\x02", 431), (b"\x0a", 0)):
+            codec = server(packet_size=size)
+            assert codec.receive_data(b"\x12\x34" + (size - 3).to_bytes(2, "big")) == []
+            with pytest.raises(LimitExceeded) as caught:
+                codec.receive_data(kind)
+            assert (caught.value.option, caught.value.status_hint) == ("packet_size", status)
     with pytest.raises(LimitExceeded, match="65537 octets, 65536 allowed"):
-        server(packet_size=65_536).receive_data(b"\x12\x34\xff\xfd")
+        server(packet_size=65_536).receive_data(b"\x12\x34\xff\xfd\x02")
+
+
+def test_request_beyond_the_packet_size_is_answered():
+    """An administrator raised the size on the web server's side alone: the visitor sees 431."""
+    codec = server()
+    with pytest.raises(LimitExceeded):
+        codec.receive_data(b"\x12\x34\xff\xf0\x02\x02")
+    answer = codec.refuse(431)
+    assert b"\0\x1fRequest Header Fields Too Large\0" in answer
+    assert answer.endswith(CLOSE)
 
 
 def test_full_packets_are_taken():
@@ -262,6 +280,46 @@ def test_limits_on_counts(at_most, beyond):
     assert (caught.value.option, caught.value.status_hint) == ("max_params", 431)
 
 
+def test_flood_of_pings_is_answered_in_linear_time():
+    """Each gets its CPong; what is owed grows in place."""
+    codec = server()
+    codec.receive_data(PING * 50_000)
+    assert codec.data_to_send() == PONG * 50_000
+    assert codec.data_to_send() == b""
+    assert isinstance(codec._out, bytearray)
+
+
+def test_name_of_40_kib_is_not_taken_for_a_code():
+    """From A000 on the length of a header's name would look like a coded name."""
+    head = octets(f"02 02 {FIELDS} 00 01")
+    for size in (0x9FFF, 0xA000):
+        codec = client(packet_size=65_536)
+        environ = REQUEST | {"HTTP_" + "A" * size: "v"}
+        other = server(packet_size=65_536)
+        other.receive_data(GET)
+        if size == 0xA000:
+            with pytest.raises(LocalProtocolError, match="too long"):
+                codec.send_request(environ)
+            with pytest.raises(ApplicationError, match="too long"):
+                other.send_response(0, "200 OK", [("A" * size, "v")])
+            data = packet(head + size.to_bytes(2, "big") + b"A" * size + octets('00 "v" FF'))
+            with pytest.raises(RemoteProtocolError, match="A000"):
+                server(packet_size=65_536).receive_data(data)
+        else:
+            (request,) = collect(server(packet_size=65_536), [codec.send_request(environ)])
+            assert request.environ["HTTP_" + "A" * size] == "v"
+            answer = other.send_response(0, "200 OK", [("A" * size, "v")])
+            response, _ = codec.receive_data(answer)
+            assert response.headers == [("A" * size, "v")]
+
+
+def test_long_name_is_cut_in_the_refusal():
+    data = octets(f'{{ 02 02 {FIELDS} 00 01 "{"a" * 4000}" "a\nb" FF }}')
+    with pytest.raises(RemoteProtocolError, match="line break") as caught:
+        server().receive_data(data)
+    assert len(str(caught.value)) < 200
+
+
 def test_octets_nobody_asked_for_are_held_up_to_a_bound():
     codec = server()
     codec.receive_data(GET)
@@ -276,16 +334,12 @@ def test_octets_nobody_asked_for_are_held_up_to_a_bound():
 
 def test_allowed_attributes_come_under_their_own_name():
     data = octets(
-        f'{{ 02 02 {FIELDS} 00 00 0A "SSL_CLIENT_S_DN" "CN=x" 0A "ajp.x" "1" 0A "other" "2"'
+        f'{{ 02 02 {FIELDS} 00 00 0A "SSL_CLIENT_S_DN" "CN=x" 0A "other" "2"'
         ' 0A "AJP_REMOTE_PORT" "4711" FF }'
     )
-    allowed = frozenset({"SSL_CLIENT_S_DN", "ajp.x", "AJP_REMOTE_PORT"})
-    (request,) = collect(server(allowed_attributes=allowed), [data])
-    assert request.environ == ENVIRON | {
-        "SSL_CLIENT_S_DN": "CN=x",
-        "ajp.x": "1",
-        "REMOTE_PORT": "4711",
-    }
+    (request,) = collect(server(allowed_attributes=frozenset({"SSL_CLIENT_S_DN"})), [data])
+    assert request.environ == ENVIRON | {"SSL_CLIENT_S_DN": "CN=x", "REMOTE_PORT": "4711"}
+    assert collect(server(), [data])[0].environ == ENVIRON | {"REMOTE_PORT": "4711"}
 
 
 @pytest.mark.parametrize(
@@ -305,12 +359,64 @@ def test_allowed_attributes_come_under_their_own_name():
         "wsgi.input",
         "wsgi.url_scheme",
         "portico.x",
+        "Authorization",
+        "APPL_MD_PATH",
+        "DOCUMENT_URI",
+        "AJP_REMOTE_PORT",
+        "a.b",
+        "a b",
+        "",
+        "caf\xe9",
+        "*",
     ],
 )
-def test_no_attribute_passes_for_a_parameter_even_if_allowed(name):
+def test_attribute_that_would_pass_for_a_parameter_cannot_be_allowed(name):
+    with pytest.raises(ConfigError, match="AJP attribute") as caught:
+        server(allowed_attributes=frozenset({"SSL_CLIENT_S_DN", name}))
+    assert caught.value.key == "ajp_attributes"
     data = octets(f'{{ 02 02 {FIELDS} 00 00 0A "{name}" "forged" FF }}')
-    (request,) = collect(server(allowed_attributes=frozenset({name})), [data])
-    assert request.environ == ENVIRON
+    if name != "AJP_REMOTE_PORT":
+        assert collect(server(), [data])[0].environ == ENVIRON
+
+
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB+/8=\n-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(PEM, PEM, id="pem"),
+        pytest.param("MIIB+/8=", PEM, id="base64"),
+        pytest.param("MIIB\r\n+/8=\r\n", PEM, id="base64-in-lines"),
+        pytest.param("", None, id="empty"),
+    ],
+)
+def test_certificate_comes_as_mod_ssl_has_it(text, expected):
+    data = octets(f"02 02 {FIELDS} 00 00 07") + len(text).to_bytes(2, "big") + text.encode()
+    environ, _ = ajp.decode_forward_request(data + b"\0\xff")
+    assert environ.get("SSL_CLIENT_CERT") == expected
+
+
+def test_long_certificate_in_base64_is_cut_into_lines():
+    data = octets(f'02 02 {FIELDS} 00 00 07 "{"A" * 130}" FF')
+    environ, _ = ajp.decode_forward_request(data)
+    assert [len(line) for line in environ["SSL_CLIENT_CERT"].splitlines()] == [27, 64, 64, 2, 25]
+
+
+def test_tls_is_told_as_mod_ssl_tells_it():
+    fields = FIELDS.removesuffix("00") + "01"
+    data = octets(
+        f'02 02 {fields} 00 00 08 "TLS_AES_256_GCM_SHA384" 09 "0a1b" 0B 01 00'
+        ' 0A "AJP_SSL_PROTOCOL" "TLSv1.3" FF'
+    )
+    environ, _ = ajp.decode_forward_request(data)
+    assert environ == ENVIRON | {
+        "HTTPS": "on",
+        "SSL_CIPHER": "TLS_AES_256_GCM_SHA384",
+        "SSL_SESSION_ID": "0a1b",
+        "SSL_CIPHER_USEKEYSIZE": "256",
+        "SSL_PROTOCOL": "TLSv1.3",
+    }
 
 
 @pytest.mark.parametrize("name", sorted(_ajp_tables.REQ_ATTRIBUTE_NAMES.values()))

@@ -473,7 +473,8 @@ body_packet = ajp_vectors.body_packet
 AJP = [
     row(b"\x12\x35\0\0", CLOSED, "other-magic"),
     row(b"GET / HTTP/1.1\r\n", CLOSED, "http-request"),
-    row(b"\x12\x34\x1f\xfd", CLOSED, "length-over-the-packet-size"),
+    row(b"\x12\x34\x1f\xfd\x07", CLOSED, "length-over-the-packet-size"),
+    row(b"\x12\x34\x1f\xfd\x02", 431, "request-over-the-packet-size"),
     row(b"\x12\x34\0\0" * 3 + forward(), {}, "some-empty-packets"),
     row(b"\x12\x34\0\0" * 9, CLOSED, "many-empty-packets"),
     row(forward("00 01 00 05 'Hos' FF"), 400, "string-beyond-the-payload"),
@@ -512,7 +513,7 @@ AJP = [
 
 
 def ajp_codec():
-    return ajp.ServerCodec(Limits(max_params=60), allowed_attributes=frozenset(EVIL))
+    return ajp.ServerCodec(Limits(max_params=60))
 
 
 @pytest.mark.parametrize(("octets", "answer"), AJP)
@@ -855,8 +856,11 @@ def wsgi_length_beyond_all_memory():
     for protocol in ("fastcgi", "scgi", "uwsgi"):
         with Running(app, protocol) as server:
             with server.connect(protocol) as frontend:
-                frontend.begin("/", b"tiny", length=10**17, end=False)
+                frontend.begin("/", b"tiny", length=6 * 10**10, end=False)
             until(lambda: errors, "the read's error")
+            with server.connect(protocol) as frontend:
+                frontend.begin("/", b"tiny", length=10**17, end=False)
+                assert frontend.finish().status[:3] == "413"
         assert errors.pop()
 
 

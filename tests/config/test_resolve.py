@@ -60,6 +60,7 @@ def test_every_option_has_a_flag_a_variable_and_a_key(name, file):
         "bind": "scgi://127.0.0.1:4000",
         "mount": "/app",
         "disable_repairs": "some-name",
+        "ajp_attributes": "SSL_CLIENT_S_DN",
         "debug": "yes",
     }.get(name, "77" if name != "max_params_bytes" else "7777")
     if option.choices:

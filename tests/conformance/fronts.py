@@ -71,7 +71,6 @@ _BUFFERED = {
     ("nginx", "scgi"): _CLOSED,
     ("nginx", "uwsgi"): _CLOSED,
     ("apache", "fastcgi"): _APACHE_BUFFERED,
-    ("apache", "ajp"): _APACHE_BUFFERED,
     ("apache", "fcgid"): _APACHE_BUFFERED,
 }
 _STREAMING = {

@@ -179,6 +179,26 @@ def test_spool_stays_in_memory_up_to_its_bound():
     spool.close()
 
 
+def test_spool_that_is_read_to_its_end_takes_up_no_disk():
+    with tempfile.TemporaryFile() as file:
+        spool = Spool(4, lambda: file)
+        for _ in range(3):
+            spool.append(b"in file")
+            spool.append(b", more")
+            assert spool.size == 13
+            assert spool.take(7) == b"in file"
+            assert spool.size == 13  # what has been read is there still
+            assert spool.take() == b", more"
+            assert spool.size == 0
+            assert file.seek(0, 2) == 0
+            assert spool.take() == b""
+        spool.append(b"ab")
+        assert spool.take() == b"ab"
+    spool = Spool(4, tempfile.TemporaryFile)
+    spool.append(b"mem")
+    assert spool.size == 3
+
+
 def test_spool_reports_a_full_disk():
     def make_file():
         raise OSError("no space left")

@@ -50,7 +50,7 @@ DEFECTS = {
     ),
     3: Defect(
         "AJP knows no secret, and any request attribute becomes an environ key.",
-        "The secret is checked; attributes become three known parameters, whatever is allowed.",
+        "The secret is checked; attributes set three parameters, and none that means something.",
     ),
     4: Defect(
         "Line breaks in a status or header split the response.",

@@ -1,5 +1,6 @@
 """Answers by deadline: the slow log, 504 and the exception, 503 while nobody is free."""
 
+import gc
 import io
 import logging
 import math
@@ -33,6 +34,7 @@ from portico.engine import deadlines as deadlines_module
 from portico.engine import interrupt
 from portico.engine import leader as leader_module
 from portico.engine import parking as parking_module
+from portico.engine import watchdog as watchdog_module
 from portico.errors import RemoteProtocolError
 
 each = pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -158,7 +160,7 @@ def test_other_requests_go_on_meanwhile():
             while not app.raised:
                 assert frontend.ask("/").body == b"hello"
                 others += 1
-        assert others > 10
+        assert others > 3
         assert spinning.finish().status == "504 Gateway Timeout"
 
 
@@ -467,7 +469,7 @@ def test_exception_never_leaves_its_request(threads):
     def app(environ, start_response):
         number = environ["QUERY_STRING"]
         # the limit begins a few milliseconds late, and the watching thread wakes late
-        deadline = time.monotonic() + limit - 0.004 + 0.024 * random.random()  # noqa: S311
+        deadline = time.monotonic() + limit - 0.010 + 0.024 * random.random()  # noqa: S311
         try:
             while time.monotonic() < deadline:
                 pass
@@ -662,7 +664,7 @@ def test_slow_request_is_logged_once_with_its_line(threads, hard, held):
     with Running(app, "scgi", **settings) as server:
         frontend = server.connect("scgi")
         frontend.begin("/held", REQUEST_URI="/held?a\nb" + "c" * 1000, method="PUT")
-        told(server, "has run for 0.2 seconds")
+        told(server, "seconds; its thread:")
         held.wait_entered()
         waited = time.monotonic() + 0.5
         until(lambda: time.monotonic() > waited)
@@ -683,7 +685,7 @@ def test_slow_request_is_logged_once_with_its_line(threads, hard, held):
 
 
 def test_request_below_the_soft_limit_is_not_logged(held):
-    with Running(held, "scgi", slow_timeout=0.6) as server:
+    with Running(held, "scgi", slow_timeout=1.5) as server:
         frontend = server.connect("scgi")
         frontend.begin("/held")
         held.wait_entered()
@@ -722,7 +724,7 @@ def park(server, held, monkeypatch, protocol, number):
 
 @each
 def test_parked_request_is_answered_503_though_no_thread_becomes_free(protocol, held, monkeypatch):
-    with Running(held, protocol, threads=2, queue_timeout=2.0) as server:
+    with Running(held, protocol, threads=2, queue_timeout=3.0) as server:
         frontends = park(server, held, monkeypatch, protocol, 3)
         sockets = {frontend.sock: frontend for frontend in frontends}
         until(lambda: len(select.select(sockets, [], [], 0)[0]) == 3, "three answers")
@@ -730,7 +732,7 @@ def test_parked_request_is_answered_503_though_no_thread_becomes_free(protocol, 
         for frontend in refused:
             answer = frontend.finish()
             assert answer.status == "503 Service Unavailable"
-            assert answer.header("Retry-After") == ["2"]
+            assert answer.header("Retry-After") == ["3"]
         assert server.engine.leader is None
         assert held.running == 2
         held.gate.set()
@@ -757,7 +759,7 @@ def test_parked_request_of_a_peer_that_takes_nothing_holds_nobody_up(held, monke
             raise BlockingIOError
         return real(fd, data)
 
-    with Running(held, "scgi", threads=2, queue_timeout=1.0) as server:
+    with Running(held, "scgi", threads=2, queue_timeout=2.0) as server:
         park(server, held, monkeypatch, "scgi", 2)
         parked = [one for _, one in server.engine._parking._slow]
         monkeypatch.setattr(connection_module.os, "write", write)
@@ -782,15 +784,35 @@ def test_without_limits_there_is_nothing_of_it(held):
 
 def test_short_requests_among_many_threads_never_wake_the_watching_thread(monkeypatch):
     watched = []
+    for name in ("INTERVAL", "BUSY_INTERVAL"):  # however slow the machine is just now
+        monkeypatch.setattr(watchdog_module, name, 0.5)
 
     monkeypatch.setattr(deadlines_module.Deadlines, "watch", lambda _, call: watched.append(call))
-    with Running(hello, "fastcgi", timeout=5, slow_timeout=3) as server:
-        with server.connect("fastcgi") as frontend:
-            for _ in range(300):
-                frontend.ask("/")
-        assert server.engine.deadlines._thread is None
-    # a busy machine may delay one so long that it loses the token, but by no means all
-    assert len(watched) < 30
+    settings = {"timeout": 5, "slow_timeout": 3}
+    with Running(hello, "fastcgi", **settings) as server, server.connect("fastcgi") as frontend:
+        for _ in range(300):
+            frontend.ask("/")
+    assert watched == []
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_requests_under_limits_leave_nothing_to_the_collector(threads):
+    def app(environ, start_response):
+        start_response("200 OK", PLAIN)
+        return iter([environ["wsgi.input"].read(1)])  # of a body that is not here whole
+
+    settings = {"timeout": 30, "slow_timeout": 20, "threads": threads}
+    with Running(app, "fastcgi", **settings) as server, server.connect("fastcgi") as frontend:
+        for _ in range(10):
+            frontend.ask("/", b"x" * 100_000)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(100):
+                frontend.ask("/", b"x" * 100_000)
+            assert gc.collect() < 20
+        finally:
+            gc.enable()
 
 
 def test_idle_process_has_no_timer():

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import select
 import socket
 import threading
 from contextlib import suppress
@@ -665,3 +666,34 @@ def test_who_waits_too_long_for_a_thread_is_told():
             assert b"Retry-After: " in answer.out
         app.gate.set()
         web.until_ended(*range(1, 6))
+
+
+def test_spools_are_bounded_and_reading_goes_on_when_there_is_room():
+    """The frontend waits while an application does not read; what it sent later arrives."""
+    go_on = threading.Event()
+
+    def app(environ, start_response):
+        if environ["PATH_INFO"] == "/late":
+            assert go_on.wait(WAIT)
+        return digest(environ, start_response)
+
+    body = random.Random(2).randbytes(20_000_000)  # noqa: S311 - a pattern
+    with Running(app, "fastcgi", max_spool_bytes=100_000) as server, Web(server) as web:
+        web.send(whole(2), begin(1, "/late", CONTENT_LENGTH=str(len(body))))
+        web.until_ended(2)
+
+        def send():
+            for at in range(0, len(body), 60_000):
+                web.send(record(STDIN, 1, body[at : at + 60_000]))
+            web.send(record(STDIN, 1))
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        try:
+            waiting = select.select([], [web.sock], [], 0)[1]
+            until(lambda: not select.select([], [web.sock], [], 0.3)[1], f"a full socket {waiting}")
+            assert sender.is_alive()
+            go_on.set()
+            assert web.until_ended(1)[0].body.decode() == hashlib.sha256(body).hexdigest()
+        finally:
+            sender.join(WAIT)

@@ -32,6 +32,7 @@ CRASHES = SCRATCH / "crashes"
 NAMES = (
     *(f"{protocol}-server" for protocol in ("fastcgi", "scgi", "ajp", "uwsgi")),
     *(f"{protocol}-client" for protocol in ("fastcgi", "scgi", "ajp", "uwsgi")),
+    "fastcgi-several",
     "head",
     "environ",
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -99,6 +100,32 @@ def fastcgi_server():
     again = "".join([fastcgi.BEGIN_KEEP, *kept[1:]])
     yield "three-kept", varied(5, bytes.fromhex(again * 3), 0)
     yield "three-kept-small-limits", varied(2, bytes.fromhex(again * 3), SMALL_LIMITS)
+
+
+def fastcgi_several():
+    """Two requests of the vectors at a time, the second as request 2, their records in turns."""
+    whole = [vector for vector in fastcgi.REQUESTS if len(hexadecimal(vector.values)) < MOST_BYTES]
+    for number, (one, other) in enumerate(itertools.pairwise(whole)):
+        second = [renumbered(record, 2) for record in split(hexadecimal(other.values))]
+        turns = itertools.zip_longest(split(hexadecimal(one.values)), second, fillvalue=b"")
+        stream = b"".join(first + then for first, then in turns)
+        yield f"both-{one.id}-{other.id}", varied(number, stream, END_OF_FILE * (number & 1))
+
+
+def split(stream: bytes) -> list[bytes]:
+    """The records of *stream*; what is no whole record at its end is one piece."""
+    found = []
+    while len(stream) >= 8:
+        size = 8 + int.from_bytes(stream[4:6]) + stream[6]
+        found.append(stream[:size])
+        stream = stream[size:]
+    return [*found, stream]
+
+
+def renumbered(record: bytes, number: int) -> bytes:
+    if len(record) < 8 or record[2:4] == b"\0\0":
+        return record
+    return record[:2] + number.to_bytes(2) + record[4:]
 
 
 def fastcgi_client():
@@ -192,6 +219,7 @@ SOURCES = {
     "ajp-client": (ajp_client,),
     "uwsgi-server": (of_text(uwsgi, "REQUESTS", "BROKEN"), lambda: capture_seeds("uwsgi")),
     "uwsgi-client": (heads,),
+    "fastcgi-several": (fastcgi_several, lambda: capture_seeds("fastcgi")),
     "head": (heads,),
     "environ": (environs,),
 }

@@ -24,7 +24,7 @@ GOOD = {
 
 #: The most a length or a record's header takes.
 _HEADERS_BYTES = 64
-_RECORD_BYTES = 8 + 65_535 + 255
+RECORD_BYTES = 8 + 65_535 + 255
 
 
 class Side:
@@ -64,7 +64,7 @@ class Side:
     def server_holds_bytes(self, limits) -> int:
         """Most octets that the server's codec may keep, beside what was just delivered."""
         if self.name == "fastcgi":  # parameters, a record on its way, what came too early
-            return limits.max_params_bytes + 2 * _RECORD_BYTES + 1_048_576
+            return limits.max_params_bytes + 2 * RECORD_BYTES + 1_048_576
         if self.name == "ajp":  # a packet on its way, what came unasked
             return 65_536 + 131_072
         return min(limits.max_params_bytes, 65_535 if self.name == "uwsgi" else 1 << 62) + (
@@ -74,7 +74,7 @@ class Side:
     def client_holds_bytes(self, limits) -> int:
         """Most octets of a backend's that the client's codec may keep."""
         if self.name == "fastcgi":
-            return limits.max_response_head_bytes + 2 * _RECORD_BYTES
+            return limits.max_response_head_bytes + 2 * RECORD_BYTES
         return 65_536 if self.name == "ajp" else limits.max_response_head_bytes + 1
 
     def check_replies(self, octets: bytes) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fuzz import client_side, request_side, server_side
+from fuzz import client_side, request_side, server_side, several
 from fuzz.sides import SIDES
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     **{f"{name}-server": partial(server_side.target, side) for name, side in SIDES.items()},
     **{f"{name}-client": partial(client_side.target, side) for name, side in SIDES.items()},
+    "fastcgi-several": several.target,
     "head": request_side.head,
     "environ": request_side.environ,
 }

@@ -16,7 +16,7 @@ from fuzz.run import NAMES, WORDS, Report, table
 from fuzz.seeds import SOURCES, seeds
 from fuzz.targets import TARGETS
 from portico import head
-from portico.codecs import _one_shot, ajp, fastcgi, scgi
+from portico.codecs import _fastcgi_records, _one_shot, ajp, fastcgi, scgi
 from portico.core.environ import EnvironRules
 from portico.events import BodyReceived, RequestReceived
 from vectors.ajp import PLAIN, octets
@@ -130,7 +130,7 @@ def test_another_error_is_noticed(monkeypatch):
     def broken(_block):
         raise IndexError("as from a field past the end")
 
-    monkeypatch.setattr(fastcgi, "decode_pairs", broken)
+    monkeypatch.setattr(_fastcgi_records, "decode_pairs", broken)
     assert notices("fastcgi-server").startswith("IndexError")
 
 

@@ -21,6 +21,7 @@ from portico.codecs._ajp_tables import (
 )
 from portico.codecs._ajp_wire import (
     FORWARD_REQUEST,
+    LEAST_CODE,
     NULL,
     REQUEST,
     content_length,
@@ -28,7 +29,7 @@ from portico.codecs._ajp_wire import (
     encode_string,
     has_break,
 )
-from portico.errors import LimitExceeded, LocalProtocolError, RemoteProtocolError
+from portico.errors import ConfigError, LimitExceeded, LocalProtocolError, RemoteProtocolError
 from portico.head import is_token
 from portico.params import merge
 
@@ -57,6 +58,9 @@ _CODED = REQUEST_HEADERS + ("",) * (256 - len(REQUEST_HEADERS))
 #: Coded request headers by their environ name, encoded.
 _REQUEST_NAMES = {key: f"\xa0{chr(code)}" for code, key in enumerate(REQUEST_HEADERS) if key}
 
+#: The marks of base64 as letters.
+_BASE64_MARKS = {ord(mark): "a" for mark in "+/="}
+
 _METHOD_CODES = {method: code for code, method in enumerate(METHODS) if method}
 
 
@@ -65,19 +69,27 @@ def bad_request(message: str, status: int = 400) -> RemoteProtocolError:
     return RemoteProtocolError(message, section=REQUEST, status_hint=status)
 
 
-def allowed_names(names: frozenset[str]) -> frozenset[str]:
-    """Leave out of *names* what no request attribute may set, whatever the operator allows.
+def check_attribute(name: str) -> None:
+    """Refuse the name of a request attribute that must not become a parameter.
 
     Attributes may have any name, so one could pass for any parameter: CVE-2020-1938
     ("Ghostcat") was of this kind.
+
+    Raises:
+        ConfigError: why *name* is none to be allowed.
     """
-    return frozenset(
-        [
-            name
-            for name in names
-            if name not in RESERVED_NAMES and not name.startswith(RESERVED_PREFIXES)
-        ]
-    )
+    if not (name.isascii() and name.replace("_", "a").isalnum()):
+        reason = "is no name of a variable: it takes letters, digits and underscores"
+    elif name in RESERVED_NAMES or name.startswith(RESERVED_PREFIXES):
+        reason = (
+            "means something of its own to applications, and whoever reaches the socket could"
+            " set it: have the web server send another name"
+        )
+    elif name in REQ_ATTRIBUTE_NAMES:
+        reason = f"needs no permission: it becomes {REQ_ATTRIBUTE_NAMES[name]}"
+    else:
+        return
+    raise ConfigError(f"the AJP attribute {name[:80]!a} {reason}", key="ajp_attributes")
 
 
 def unquote(path: str) -> str:
@@ -99,7 +111,7 @@ def decode_forward_request(
     Args:
         payload: The packet without its four octets of head.
         allowed: Names of request attributes that become parameters of that name; see
-            `allowed_names`.
+            `check_attribute`.
         max_params: Most headers, and most named attributes, accepted; a count.
 
     Returns:
@@ -132,8 +144,8 @@ def decode_forward_request(
     # One look at all values: 0.5 µs, a look at each 2.5. Those set below may hold line breaks.
     if has_break("".join(environ.values())):
         raise _broken(environ)
-    if SSL_CERT in found:
-        environ["SSL_CLIENT_CERT"] = found[SSL_CERT]
+    if found.get(SSL_CERT):
+        environ["SSL_CLIENT_CERT"] = _certificate(found[SSL_CERT])
     if path[:1] == "/":
         environ["PATH_INFO"] = unquote(path) if "%" in path else path
     elif path == "*" and environ["REQUEST_METHOD"] == "OPTIONS":
@@ -267,6 +279,8 @@ def _decode_attributes(
         elif code == ARE_DONE:
             break
         elif code == SSL_KEY_SIZE:
+            if "SSL_CIPHER_USEKEYSIZE" in named:
+                raise bad_request(f"attribute {code:02X} came twice")
             named["SSL_CIPHER_USEKEYSIZE"] = str(payload[at] << 8 | payload[at + 1])
             at += 2
         elif code in STRING_ATTRIBUTES:
@@ -291,7 +305,23 @@ def _too_many(what: str, max_params: int) -> LimitExceeded:
 
 def _broken(environ: dict[str, str]) -> RemoteProtocolError:
     name = next(name for name, value in environ.items() if has_break(value))
-    return bad_request(f"parameter {name} holds a line break or NUL")
+    return bad_request(f"parameter {name[:80]} holds a line break or NUL")
+
+
+def _certificate(value: str) -> str:
+    """Give a client's certificate as mod_ssl's SSL_CLIENT_CERT has it: PEM.
+
+    The Apache modules send PEM; isapi_redirect may send the bare base64.
+    """
+    if "\0" in value:
+        raise bad_request("the client's certificate holds NUL")
+    if "-----BEGIN" in value:
+        return value
+    text = "".join(value.split())
+    if not (text.isascii() and text.translate(_BASE64_MARKS).isalnum()):
+        raise bad_request("the client's certificate is no PEM text")
+    lines = [text[at : at + 64] for at in range(0, len(text), 64)]
+    return "\n".join(("-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""))
 
 
 def encode_forward_request(
@@ -376,6 +406,8 @@ def _request_headers(environ: Mapping[str, str]) -> list[str]:
             plain = key[5:].replace("_", "-").title()
             if not is_token(plain):
                 continue
+            if len(plain) >= LEAST_CODE:
+                raise LocalProtocolError("a header's name is too long for AJP")
             name = encode_string(plain)
         elif not value and key in ("CONTENT_LENGTH", "CONTENT_TYPE"):
             continue

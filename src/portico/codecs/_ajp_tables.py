@@ -94,14 +94,16 @@ REQ_ATTRIBUTE_NAMES = {
     "AJP_SSL_PROTOCOL": "SSL_PROTOCOL",
 }
 
-#: Parameters that no named request attribute sets, whatever the operator allows.
+#: Parameters that no named request attribute sets: an operator cannot allow them. They are
+#: what CGI and this module give, and what the repairs of SCRIPT_NAME and PATH_INFO go by.
 RESERVED_NAMES = frozenset(
     {
-        "AUTH_TYPE", "CONTENT_LENGTH", "CONTENT_TYPE", "DOCUMENT_ROOT", "GATEWAY_INTERFACE",
-        "HTTPS", "PATH_INFO", "PATH_TRANSLATED", "QUERY_STRING", "REMOTE_ADDR", "REMOTE_HOST",
-        "REMOTE_IDENT", "REMOTE_PORT", "REMOTE_USER", "REQUEST_METHOD", "REQUEST_SCHEME",
-        "REQUEST_URI", "SCRIPT_FILENAME", "SCRIPT_NAME", "SERVER_ADDR", "SERVER_NAME",
-        "SERVER_PORT", "SERVER_PORT_SECURE", "SERVER_PROTOCOL", "SERVER_SOFTWARE", "SSL_CIPHER",
+        "APPL_MD_PATH", "AUTH_TYPE", "Authorization", "CONTENT_LENGTH", "CONTENT_TYPE",
+        "DOCUMENT_ROOT", "DOCUMENT_URI", "GATEWAY_INTERFACE", "HTTPS", "PATH_INFO",
+        "PATH_TRANSLATED", "QUERY_STRING", "REMOTE_ADDR", "REMOTE_HOST", "REMOTE_IDENT",
+        "REMOTE_PORT", "REMOTE_USER", "REQUEST_METHOD", "REQUEST_SCHEME", "REQUEST_URI",
+        "SCRIPT_FILENAME", "SCRIPT_NAME", "SERVER_ADDR", "SERVER_NAME", "SERVER_PORT",
+        "SERVER_PORT_SECURE", "SERVER_PROTOCOL", "SERVER_SOFTWARE", "SSL_CIPHER",
         "SSL_CIPHER_USEKEYSIZE", "SSL_CLIENT_CERT", "SSL_PROTOCOL", "SSL_SESSION_ID",
     }
 )  # fmt: skip

@@ -16,6 +16,10 @@ CPING = 10
 #: A string of this length is the null string, without content and NUL.
 NULL = 0xFFFF
 
+#: What a header's name begins with where it is a code: no name may be so long that its length
+#: looks like one.
+LEAST_CODE = 0xA000
+
 #: Octets that are no body in a body packet and in a Send Body Chunk.
 BODY_OVERHEAD = 6
 CHUNK_OVERHEAD = 8
@@ -81,6 +85,11 @@ def check_length(size: int, packet_size: int, status: int) -> None:
             section=PACKETS,
             status_hint=status,
         )
+
+
+def has_long_name(headers: list[tuple[str, str]]) -> bool:
+    """Whether the length of a name among *headers* would be taken for a code."""
+    return any(len(name) >= LEAST_CODE for name, _ in headers)
 
 
 def encode_string(text: str) -> str:

@@ -11,7 +11,10 @@ from struct import Struct
 from portico.codecs._ajp_client import (
     ClientCodec as ClientCodec,  # noqa: PLC0414 - an export, to type checkers
 )
-from portico.codecs._ajp_forward import NO_NAMES, allowed_names, bad_request, decode_forward_request
+from portico.codecs._ajp_forward import NO_NAMES, bad_request, decode_forward_request
+from portico.codecs._ajp_forward import (
+    check_attribute as check_attribute,  # noqa: PLC0414 - likewise
+)
 from portico.codecs._ajp_tables import RESPONSE_HEADERS
 from portico.codecs._ajp_wire import (
     BODY_OVERHEAD,
@@ -19,6 +22,7 @@ from portico.codecs._ajp_wire import (
     CPING,
     FORWARD_REQUEST,
     GET_BODY_CHUNK,
+    LEAST_CODE,
     PACKETS,
     REQUEST,
     SEND_BODY_CHUNK,
@@ -26,6 +30,7 @@ from portico.codecs._ajp_wire import (
     check_packet_size,
     content_length,
     encode_string,
+    has_long_name,
 )
 from portico.errors import (
     ApplicationError,
@@ -81,6 +86,10 @@ _PONG = b"AB\0\x01\x09"
 _END_REUSE = b"AB\0\x02\x05\x01"
 _END_CLOSE = b"AB\0\x02\x05\x00"
 
+#: A chunk without content, octet for octet Tomcat's. mod_proxy_ajp and mod_jk gather a response
+#: in blocks of 8 KiB and take this for the wish that what they hold goes to the client at once.
+_FLUSH = b"AB\0\x04\x03\0\0\0"
+
 #: Names of response headers, encoded, in the spellings that applications use.
 _RESPONSE_NAMES = {
     spelling: f"\xa0{chr(code)}"
@@ -98,6 +107,7 @@ class ServerCodec:
         "_answer",
         "_buffer",
         "_empty",
+        "_flush",
         "_framing",
         "_left",
         "_limits",
@@ -131,22 +141,26 @@ class ServerCodec:
             allowed_attributes: Request attributes that become parameters under their own name.
 
         Raises:
-            ConfigError: an impossible *packet_size*.
+            ConfigError: an impossible *packet_size*, or an attribute that would pass for a
+                parameter which means something.
         """
         check_packet_size(packet_size)
+        for name in allowed_attributes:
+            check_attribute(name)
         self.keep_open = True
         self.pending = False
         self._limits = limits
         self._secret = secret.encode()
         self._packet_size = packet_size
-        self._allowed = allowed_names(allowed_attributes) if allowed_attributes else NO_NAMES
+        self._allowed = allowed_attributes
         self._state = IDLE
         self._answer = _NONE
         self._framing = _UNKNOWN
         self._left = 0  # octets of the body that have not come; -1: nobody knows
         self._empty = 0  # empty packets in a row
+        self._flush = b""  # what follows a block that is not the last
         self._buffer = b""
-        self._out = b""
+        self._out = bytearray()  # a flood of CPings would make bytes grow in quadratic time
 
     def receive_data(self, data: bytes) -> list[Event]:
         """Take octets from the peer.
@@ -182,8 +196,14 @@ class ServerCodec:
             if data[at] != 0x12 or data[at + 1] != 0x34:
                 break
             size = data[at + 2] << 8 | data[at + 3]
-            check_length(size, self._packet_size, 0)
             stop = at + 4 + size
+            if size > self._packet_size - 4:
+                if self._state == IDLE and length - at < 5:
+                    return at
+                # A request, which the type tells, is worth an answer: an administrator raised
+                # packet_size on one side alone. Anything else is no server's.
+                is_request = self._state == IDLE and data[at + 4] == FORWARD_REQUEST
+                check_length(size, self._packet_size, 431 if is_request else 0)
             if stop > length:
                 return at
             if self._state == PACKET_DUE:
@@ -323,9 +343,10 @@ class ServerCodec:
     def data_to_send(self) -> bytes:
         """Give, once, what is owed: CPongs and requests for body."""
         out = self._out
-        if out:
-            self._out = b""
-        return out
+        if not out:
+            return b""
+        self._out = bytearray()
+        return bytes(out)
 
     def want_body(self, request_id: int, size: int) -> None:  # noqa: ARG002 - the codecs' contract
         """Ask for at most *size* octets of body; does nothing while a packet is on its way."""
@@ -358,11 +379,15 @@ class ServerCodec:
         head = self._encode_head(status, headers)
         self._answer = _BEGUN
         size = len(body)
+        if not end:
+            # Of a known length, nobody waits for a part.
+            known = "content-length" in [name.lower() for name, _ in headers]
+            self._flush = b"" if known else _FLUSH
         if not size:
             return head + self._end() if end else head
         if size <= self._packet_size - CHUNK_OVERHEAD:
             chunk = _MESSAGE.pack(0x4142, size + 4, SEND_BODY_CHUNK, size)
-            return b"".join((head, chunk, body, b"\0", self._end() if end else b""))
+            return b"".join((head, chunk, body, b"\0", self._end() if end else self._flush))
         return b"".join([head, *self.send_body_parts(0, body, end=end)])
 
     def _encode_head(self, status: str, headers: list[tuple[str, str]]) -> bytes:
@@ -382,6 +407,8 @@ class ServerCodec:
                 f" holds {self._packet_size}: raise packet_size here and in the web server, or"
                 " send less"
             )
+        if size > LEAST_CODE and has_long_name(headers):
+            raise ApplicationError("a response header's name is too long for AJP")
         code = int(status[:3])
         count = len(headers)
         return (
@@ -406,7 +433,8 @@ class ServerCodec:
     ) -> list[bytes | memoryview]:
         """Encode a large piece of body as buffers for a gathered write, copying none of it.
 
-        An empty chunk would mean "flush" to mod_proxy_ajp and mod_jk, so none is ever made.
+        Of a response without a length, each block but the last is followed by an empty chunk,
+        which lets the server hand it on at once.
 
         Raises:
             LocalProtocolError: no response is under way.
@@ -423,7 +451,7 @@ class ServerCodec:
             parts.append(nul + _MESSAGE.pack(0x4142, size + 4, SEND_BODY_CHUNK, size))
             parts.append(piece)
             nul = b"\0"
-        closing = nul + self._end() if end else nul
+        closing = nul + (self._end() if end else self._flush if data else b"")
         if closing:
             parts.append(closing)
         return parts

@@ -185,6 +185,12 @@ def option(default: T, **declared: Any) -> T:
     return field(default=default, repr=not hidden, metadata={"option": made})
 
 
+def _check_ajp_attribute(text: str) -> None:
+    from portico.codecs.ajp import check_attribute  # noqa: PLC0415 - 3 ms that only AJP is worth
+
+    check_attribute(text)
+
+
 def _check_mount(text: str) -> None:
     if not text.startswith("/"):
         raise ValueError(f"{text!r} does not begin with a slash, such as /app; / is the root")
@@ -250,6 +256,20 @@ class Settings:
         " says whether one may pass, `filter` works on a file that the web server sends along. The"
         " role of a request is `portico.role` in its environ. May be given several times.",
     )
+    ajp_attributes: tuple[str, ...] = option(
+        (),
+        section="application",
+        flag="--ajp-attribute",
+        metavar="NAME",
+        check=_check_ajp_attribute,
+        example="[SSL_CLIENT_S_DN, GEOIP_COUNTRY_CODE]",
+        doc="Names of AJP request attributes that reach the application, as variables of that"
+        " name: what the administrator has the web server send (`JkEnvVar`, or mod_proxy_ajp's"
+        " variables that begin with `AJP_`). All others are left out, since whoever reaches the"
+        ' socket may send any (CVE-2020-1938, "Ghostcat", was that). A name that means'
+        " something of its own, such as REMOTE_USER or HTTP_HOST, is refused at the start. May be"
+        " given several times.",
+    )
     debug: bool = option(
         False,
         section="application",
@@ -292,6 +312,14 @@ class Settings:
         doc="Most requests in flight on one FastCGI connection; further ones are answered"
         " FCGI_OVERLOADED. With 1, or with one thread, there is no multiplexing.",
     )
+    max_body_bytes: int = option(
+        68_719_476_736,
+        **_OCTETS,
+        least=0,
+        most=999_999_999_999_999_999,
+        doc="Most octets of one request's body: a longer one is answered 413. Nothing is set aside"
+        " for a body, and the web server has a limit of its own, usually a lower one.",
+    )
     body_spool_bytes: int = option(
         262_144,
         **_OCTETS,
@@ -299,6 +327,17 @@ class Settings:
         most=1_073_741_824,
         doc="Body that arrives while the application writes is kept in memory up to this size,"
         " and in a temporary file above it.",
+    )
+    max_spool_bytes: int = option(
+        1_073_741_824,
+        **_OCTETS,
+        least=0,
+        most=1_099_511_627_776,
+        doc="Most octets of body kept, in memory and in the temporary file, that arrive while the"
+        " application writes; on a FastCGI connection with several requests, for all of them and"
+        " whatever the applications do. Beyond it the web server has to wait until it has taken"
+        " more of the response itself, or an application more of its body; where it does not,"
+        " `write_timeout` ends the request.",
     )
     drain_bytes: int = option(
         1_048_576,

@@ -25,6 +25,11 @@ class Spool:
         self._read_at = 0
         self._size = 0
 
+    @property
+    def size(self) -> int:
+        """Octets that it takes up, in memory and in its file."""
+        return len(self._memory) + self._size
+
     def append(self, data: bytes) -> None:
         """Keep *data* behind what is here already; raises `OSError` where the disk is full."""
         if self._file is None:
@@ -47,8 +52,8 @@ class Spool:
         self._file.seek(self._read_at)
         data = self._file.read(size)
         self._read_at += len(data)
-        if self._read_at == self._size:
-            self._file.truncate(0)  # gives the disk back
+        if self._read_at == self._size:  # what has been read takes up no disk
+            self._file.truncate(0)
             self._read_at = self._size = 0
         return data
 

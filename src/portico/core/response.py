@@ -5,7 +5,7 @@ Errors of the application go to ``wsgi.errors``; who serves decides where that l
 
 from __future__ import annotations
 
-from portico.errors import ApplicationError, RequestAborted
+from portico.errors import ApplicationError, LimitExceeded, RequestAborted
 from portico.head import check_headers, check_status
 
 TYPE_CHECKING = False
@@ -320,10 +320,21 @@ class Response:
             )
 
     def fail(self, error: BaseException, *, debug: bool = False) -> None:
-        """Answer for an application that raised: 500 before the head, a cut after it."""
+        """Answer for an application that raised: 500 before the head, a cut after it.
+
+        What a read raised because the body is too long is no fault of the application's: 413.
+        """
         from portico.core import pages  # noqa: PLC0415 - lazy: only errors need pages
 
-        self.report(pages.traceback_text(error))
+        status = "500 Internal Server Error"
+        if isinstance(error, LimitExceeded) and error.status_hint:  # the client's, from a read
+            from portico.refusals import status_line  # noqa: PLC0415 - likewise
+
+            status = status_line(error.status_hint)
+            debug = False
+            self.report(f"portico: {error}; raise {error.option} to allow it\n")
+        else:
+            self.report(pages.traceback_text(error))
         if self.ended:
             return
         self.ended = True
@@ -331,7 +342,7 @@ class Response:
             self._sink.abort()
             return
         self.started = True
-        self.status = "500 Internal Server Error"
+        self.status = status
         body = pages.error_page(self.status, error if debug else None)
         headers = [
             ("Content-Type", "text/html; charset=utf-8"),

@@ -59,6 +59,10 @@ _JOIN_BYTES = 16_384
 #: Octets of a file in one framed piece: four FastCGI records.
 _FILE_BYTES = 262_144
 
+#: Octets in a row, received while a body is due, that bring none of it: more than a record or
+#: packet on its way, and what else a web server may say meanwhile.
+_MOST_ASIDE_BYTES = 1_048_576
+
 #: Stands for the request's id once its response has ended.
 ANSWERED = -1
 
@@ -85,7 +89,7 @@ class Connection(Stream):
 
     __slots__ = (
         "_address", "_backlog", "_body_ended", "_broken", "_codec", "_event", "_gate", "_inlet",
-        "_multiplexer", "_request_id", "_reset", "_skipped", "_spool",
+        "_multiplexer", "_request_id", "_reset", "_room", "_skipped", "_spool",
         "deadline", "engine", "phase", "timer", "untried", "waiting", "worker",
     )  # fmt: skip
 
@@ -99,6 +103,7 @@ class Connection(Stream):
         self._broken = False
         self._reset = False
         self._skipped = 0
+        self._room = 0  # octets of body that the application may still get
         self._backlog: list[Event] = []
         self._event: RequestReceived | None = None
         self._spool: Spool | None = None
@@ -382,10 +387,14 @@ class Connection(Stream):
         except RemoteProtocolError as error:
             self._answer_error(error)
             return
-        if not event.complete:
-            environ["wsgi.input"] = RequestBody(event.body, self.feed)
-        elif event.body:
-            environ["wsgi.input"] = RequestBody(event.body)
+        if not event.complete or event.body:
+            self._room = self.engine.settings.max_body_bytes - len(event.body)
+            announced = 0 if event.complete else int(event.environ.get("CONTENT_LENGTH") or 0)
+            if self._room < max(0, announced - len(event.body)):
+                self._answer_error(self._too_large())
+                return
+            feed = None if event.complete else self.feed
+            environ["wsgi.input"] = RequestBody(event.body, feed)
         else:
             environ["wsgi.input"] = _NO_BODY
         environ["portico.client_gone"] = self.peer_gone
@@ -428,9 +437,16 @@ class Connection(Stream):
         )
         log.error("%s: the application %s; only the request ended", self._gate.name, what)
 
+    def _too_large(self) -> LimitExceeded:
+        most = self.engine.settings.max_body_bytes
+        return LimitExceeded(
+            f"a body of more than {most} octets", option="max_body_bytes", status_hint=413
+        )
+
     def _answer_error(self, error: RemoteProtocolError) -> None:
-        """Answer a request that cannot become an environ."""
-        log.warning("%s: refused %s: %s", self._gate.name, self.peer_name(), error)
+        """Answer a request that cannot become an environ, or whose body is too long."""
+        hint = f"; raise {error.option} to allow it" if isinstance(error, LimitExceeded) else ""
+        log.warning("%s: refused %s: %s%s", self._gate.name, self.peer_name(), error, hint)
         status = status_line(error.status_hint or 400)
         body = pages.error_page(status)
         headers = [
@@ -450,7 +466,16 @@ class Connection(Stream):
 
         Raises:
             RequestAborted: the frontend gave up, or was silent for `body_timeout`.
+            LimitExceeded: the body passes `max_body_bytes`, of which no length had warned.
         """
+        data = self._next_piece()
+        self._room -= len(data)
+        if self._room < 0:
+            raise self._too_large()
+        return data
+
+    def _next_piece(self) -> bytes:
+        """Give the next octets of the body, kept or new; empty at its end."""
         if self._spool is not None:
             data = self._spool.take()
             if data:
@@ -486,7 +511,7 @@ class Connection(Stream):
             except BlockingIOError:
                 self.engine.release(self)
                 data = self.read(self.engine.settings.body_timeout)
-            return codec.receive_data(data) if data else codec.receive_eof()
+            return self._counted(codec.receive_data(data) if data else codec.receive_eof(), data)
         except RequestAborted:
             raise
         except TimeoutError:
@@ -497,6 +522,19 @@ class Connection(Stream):
             reason = f"the frontend broke the protocol in the body: {error}"
         self._broken = True
         raise RequestAborted(reason)
+
+    def _counted(self, events: list[Event], data: bytes) -> list[Event]:
+        """Give back *events* of *data*; bounds what comes instead of the body.
+
+        That is records which mean nothing, and floods of questions.
+
+        Raises:
+            RemoteProtocolError: there is no end of it.
+        """
+        self._skipped = 0 if events else self._skipped + len(data)
+        if self._skipped > _MOST_ASIDE_BYTES:
+            raise RemoteProtocolError(f"{self._skipped} octets that are no body, where one is due")
+        return events
 
     def _take(self, events: list[Event]) -> bytes:
         """Sort *events* of the running request; gives the body octets among them."""
@@ -689,11 +727,19 @@ class Connection(Stream):
         that answers before it has read, would wait for each other.
         """
         self.engine.release(self)
-        timeout = self.engine.settings.write_timeout
+        settings = self.engine.settings
+        timeout = settings.write_timeout
+        spooled = self._spool.size if self._spool is not None else 0
         reading = 0 if self._body_ended or self._broken else select.POLLIN
         while True:
+            if reading and spooled >= settings.max_spool_bytes:
+                reading = 0
             try:
                 ready = self.wait(select.POLLOUT | reading, timeout)
+            except TimeoutError as error:
+                full = spooled and spooled >= settings.max_spool_bytes
+                more = ", with max_spool_bytes of its body kept" if full else ""
+                self._gone(TimeoutError(f"{error} (write_timeout){more}"))
             except OSError as error:
                 self._gone(error)
             if ready & select.POLLOUT or not ready & select.POLLIN:
@@ -701,7 +747,9 @@ class Connection(Stream):
             try:
                 data = os.read(self.fd, READ_BYTES)
                 codec = self._codec
-                events = codec.receive_data(data) if data else codec.receive_eof()
+                events = self._counted(
+                    codec.receive_data(data) if data else codec.receive_eof(), data
+                )
                 taken = self._take([*self._backlog, *events])
             except BlockingIOError:
                 continue
@@ -711,6 +759,7 @@ class Connection(Stream):
                 if self._spool is None:
                     self._spool = self.engine.make_spool()
                 self._spool.append(taken)
+                spooled = self._spool.size
             if self._codec.crowded:
                 return
             if self._body_ended or self._broken:

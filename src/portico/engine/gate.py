@@ -105,6 +105,8 @@ def _codec_maker(
     options: dict[str, object] = {}
     if protocol == "ajp":
         options = listener.bind.ajp_options()
+        if settings.ajp_attributes:
+            options["allowed_attributes"] = frozenset(settings.ajp_attributes)
     elif PROTOCOLS.get(protocol) == "fastcgi":
         options = {
             "max_conns": settings.max_connections,

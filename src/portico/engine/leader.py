@@ -51,6 +51,9 @@ log = logging.getLogger("portico")
 #: Errors of accept() that say "not now": no descriptors, no memory.
 _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
+#: Seconds between two lines that say that max_connections is reached.
+_FULL_SECONDS = 60.0
+
 #: Seconds until accepting is tried again after such an error.
 _SHORTAGE_PAUSE = 0.5
 
@@ -77,10 +80,9 @@ class Engine:
     """
 
     __slots__ = (
-        "_closing", "_first", "_gates", "_idle", "_lock", "_lost", "_most_threads", "_over",
-        "_parking", "_paused",
-        "_poll_until", "_poller", "_ready", "_roomy", "_stop_deadline", "_stop_signals", "_threads",
-        "_timers", "_waiting", "_waker", "_watchdog",
+        "_closing", "_first", "_full_told", "_gates", "_idle", "_lock", "_lost", "_most_threads",
+        "_over", "_parking", "_paused", "_poll_until", "_poller", "_ready", "_roomy",
+        "_stop_deadline", "_stop_signals", "_threads", "_timers", "_waiting", "_waker", "_watchdog",
         "deadlines", "idle_until", "leader", "now", "pace", "settings", "stopping", "turns",
         "wants_recycling",
     )  # fmt: skip
@@ -120,6 +122,7 @@ class Engine:
         self._timers = Timers()
         self._poll_until = 0.0
         self._paused = False
+        self._full_told = -inf
         # descriptors waiting up to which there is room whatever the threads do
         self._roomy = settings.max_connections - settings.threads + len(listeners)
         self._closing = False
@@ -303,6 +306,13 @@ class Engine:
         if self._open_connections() < most:
             return False
         self._pause_accepting()
+        if self.now - self._full_told >= _FULL_SECONDS:
+            self._full_told = self.now
+            log.warning(
+                "%d connections are open: further ones wait in the kernel's queue; raise"
+                " max_connections to serve them",
+                most,
+            )
         if self._open_connections() < most:  # one ended before it could see the pause
             self._resume_accepting()
         return True

@@ -57,10 +57,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("portico")
 
-#: Octets that the spools of one connection hold together, unread, before nothing more is read
-#: but for an application that waits: a frontend must not fill the disk through one that does not.
-_MOST_SPOOLED_BYTES = 1 << 30
-
 #: Seconds after which a thread that waits to write looks again whether it has to read as well.
 _LOOK_SECONDS = 0.1
 
@@ -456,7 +452,9 @@ class Multiplexer(Stream):
         elif self._head_until == inf:
             self._head_until = now + settings.head_timeout
         if self._inlets:
-            reads = self._reads and not self._failure and self._spooled <= _MOST_SPOOLED_BYTES
+            # a frontend must not fill the disk through an application that does not read
+            room = self._spooled <= settings.max_spool_bytes
+            reads = self._reads and not self._failure and room
             self.phase = AWAY if not reads else BUSY if self._head_until == inf else HEAD
             self.deadline = self._head_until if reads else inf
         elif not self._reads or self._failure:
@@ -518,7 +516,7 @@ class Multiplexer(Stream):
             with self._changed:
                 if self._reading:
                     self._changed.wait(left)
-        if self._spooled + len(data) > _MOST_SPOOLED_BYTES >= self._spooled:
+        if self._spooled + len(data) > self.engine.settings.max_spool_bytes >= self._spooled:
             with self._as_reader(channel):
                 pass  # there is room again
         return data
