@@ -52,11 +52,10 @@ class Side:
         return self.module.ServerCodec(limits, **options)
 
     def client(self, plan, limits, *, keep_open: bool | None = None):
+        """Make the client's codec; uwsgi's with modifier 0, since a decoded path is split."""
         options = {}
         if self.name == "ajp":
             options = _ajp_options(plan)
-        elif self.name == "uwsgi" and plan.has(VARIANT):
-            options = {"modifier1": 30}
         if not self.one_shot:
             options["keep_open"] = not plan.has(CLOSE) if keep_open is None else keep_open
         return self.module.ClientCodec(limits, **options)
