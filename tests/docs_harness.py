@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
+from defects import listing
 from portico.cli import main
 from portico.core.mount import EXAMPLES
 
@@ -141,7 +142,7 @@ def _code(value):
 
 
 #: Generated tables by the name that their comment has.
-TABLES = {"repairs": repairs_table}
+TABLES = {"repairs": repairs_table, "defects": listing.table}
 
 
 def with_tables(page):

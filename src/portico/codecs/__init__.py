@@ -43,6 +43,8 @@ class ServerCodec(Protocol):
             request has been answered.
         raw_body: Whether body octets travel unframed after the head, so that a file may be
             sent by the kernel.
+        excess: Whether octets came behind a connection's only request (SCGI and uwsgi alone); more
+            of them may be on their way.
         crowded: Whether the peer wants several requests in flight (FastCGI alone); what `several`
             of that codec gives serves them.
     """
@@ -50,6 +52,7 @@ class ServerCodec(Protocol):
     protocol: str
     keep_open: bool
     raw_body: bool
+    excess: bool
     crowded: bool
 
     @property

@@ -130,6 +130,7 @@ class MultiplexCodec:
     protocol = "fastcgi"
     raw_body = False
     crowded = False
+    excess = False
 
     def __init__(
         self, limits: Limits, *, roles: tuple[int, ...], values: Values, most: int

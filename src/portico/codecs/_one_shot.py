@@ -66,7 +66,7 @@ class OneShotServer:
     Octets beyond the request mean nothing and are ignored.
     """
 
-    __slots__ = ("_held", "_left", "_limits", "_state")
+    __slots__ = ("_held", "_left", "_limits", "_state", "excess")
 
     protocol = ""
     keep_open = False
@@ -80,6 +80,7 @@ class OneShotServer:
         self._state = STRANGER
         self._held: bytearray | None = None  # an incomplete head
         self._left = 0  # octets missing: of the whole head so far, of the body later
+        self.excess = False
 
     def _receive_head(self, data: bytes) -> list[Event]:
         """Decode *data*, all octets so far; calls `_hold` or `_begin` and returns its result."""
@@ -121,6 +122,7 @@ class OneShotServer:
         end = at + length
         if len(data) >= end:
             self._state = DONE
+            self.excess = len(data) > end
             return [RequestReceived(0, environ, data[at:end], True)]
         self._state = BODY
         self._left = end - len(data)
@@ -132,6 +134,7 @@ class OneShotServer:
             self._left = left
             return [BodyReceived(0, data)] if data else []
         self._state = DONE
+        self.excess = left < 0
         return [BodyReceived(0, data[: self._left]), BodyEnded(0)]
 
     def receive_eof(self) -> list[Event]:

@@ -122,6 +122,7 @@ class ServerCodec:
     protocol = "ajp"
     raw_body = False
     crowded = False
+    excess = False
 
     def __init__(
         self,

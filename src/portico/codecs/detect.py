@@ -36,6 +36,7 @@ class NoRequest:
     pending = False
     idle = False
     raw_body = False
+    excess = False
     crowded = False
 
     def receive_eof(self) -> list[Event]:

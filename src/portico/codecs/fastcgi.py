@@ -165,6 +165,7 @@ class ServerCodec:
 
     protocol = "fastcgi"
     raw_body = False
+    excess = False
 
     def __init__(
         self,

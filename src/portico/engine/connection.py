@@ -308,7 +308,7 @@ class Connection(Stream):
             return False
         if self._codec.keep_open and not self.engine.stopping:
             return True
-        if self._body_ended:
+        if self._body_ended and not self._codec.excess:
             return False
         # Closing over unread octets would reset the connection and could destroy the response.
         self._start_draining()
