@@ -349,6 +349,10 @@ BROKEN = [
         400, "not the path", id="uri-absolute",
     ),
     pytest.param(
+        '{ 02 02 "HTTP/1.1" "/%?0%0A" "192.0.2.1" FF FF "h" 00 50 00 00 00 FF }',
+        400, "holds a query", id="uri-with-query",
+    ),
+    pytest.param(
         '{ 02 02 "HTTP/1.1" "*" "192.0.2.1" FF FF "h" 00 50 00 00 00 FF }',
         400, "not the path", id="asterisk-without-options",
     ),

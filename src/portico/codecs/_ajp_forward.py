@@ -130,6 +130,8 @@ def decode_forward_request(
         raise bad_request("a field runs past the end of the request, or lacks its NUL") from None
     environ.update(named)
     path = environ["REQUEST_URI"]
+    if "?" in path:  # read here as part of the path, and as a query by who reads REQUEST_URI
+        raise bad_request(f"the path holds a query, which has a field of its own: {path[:80]!a}")
     query = found.get(QUERY_STRING)
     if query is not None:
         environ["REQUEST_URI"] = f"{path}?{query}"
