@@ -202,6 +202,10 @@ def _check_request(item: Item, known: dict[str, str], found: dict[str, str]) -> 
     asterisk = path == "*" and known.get("method") == "OPTIONS"
     if path is not None and not path.startswith("/") and not asterisk:
         item.complain(f"req_uri is no path: {path[:80]!a}", REQUEST)
+    elif path is not None and "?" in path:
+        item.complain(
+            f"req_uri holds a query, which has a field of its own: {path[:80]!a}", REQUEST
+        )
 
 
 def _body_of(item: Item) -> tuple[int, bool]:
