@@ -79,9 +79,9 @@ class Listening:
 class Scripted(Listening):
     """Plays one function a connection, in order; the last one again for all that follow."""
 
-    def __init__(self, *scripts):
+    def __init__(self, *scripts, path=None):
         self._scripts = list(scripts)
-        super().__init__()
+        super().__init__(path)
 
     def url(self, protocol):
         return f"{protocol}://127.0.0.1:{self.address[1]}"

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,15 @@ PROGRAMS = {
     "haproxy": ("haproxy",),
     "spawn-fcgi": ("spawn-fcgi",),
     "chromium": ("chromium", "chromium-browser"),
+    "php-fpm": ("php-fpm8.2", "php-fpm8.3", "php-fpm8.4", "php-fpm"),
+    "tomcat": ("java",),
+    "uwsgi": ("uwsgi-core", "uwsgi"),
+}
+
+#: Product -> a file that it needs beside its program.
+PARTS = {
+    "tomcat": "/usr/share/java/tomcat10-catalina.jar",
+    "uwsgi": "/usr/lib/uwsgi/plugins/python3_plugin.so",
 }
 
 #: Where distributions keep servers that a user's PATH does not lead to.
@@ -20,10 +30,11 @@ SEARCH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/us
 
 
 def pytest_runtest_setup(item):
-    """A missing web server leaves its tests out, and says so; in CI it is a failure."""
-    for mark in item.iter_markers("frontend"):
+    """A missing server leaves its tests out, and says so; in CI it is a failure."""
+    for mark in (*item.iter_markers("frontend"), *item.iter_markers("peer")):
         for product in mark.args:
-            if any(shutil.which(name, path=SEARCH) for name in PROGRAMS[product]):
+            here = any(shutil.which(name, path=SEARCH) for name in PROGRAMS[product])
+            if here and Path(PARTS.get(product, "/")).exists():
                 continue
             sentence = f"{product} is not installed"
             if os.environ.get("CI"):

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install the web servers that the tests run, where this may be done; else say what is left out.
+# Install the servers that the tests run, where this may be done; else say what is left out.
 set -eu
 
 missing=""
@@ -19,6 +19,11 @@ need lighttpd /usr/sbin/lighttpd
 need haproxy /usr/sbin/haproxy
 need spawn-fcgi /usr/bin/spawn-fcgi
 need chromium /usr/bin/chromium
+need php-fpm /usr/sbin/php-fpm8.2 /usr/sbin/php-fpm8.3 /usr/sbin/php-fpm8.4 /usr/sbin/php-fpm
+need uwsgi-core /usr/bin/uwsgi-core
+need uwsgi-plugin-python3 /usr/lib/uwsgi/plugins/python3_plugin.so
+need libtomcat10-java /usr/share/java/tomcat10-catalina.jar
+need default-jre-headless /usr/bin/java
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -144,12 +144,14 @@ class ResponseEnded:
 
     Attributes:
         reusable: Whether the connection may carry another request.
+        app_status: What the application gave as its exit status (FastCGI alone); else 0.
     """
 
-    __slots__ = ("reusable",)
+    __slots__ = ("app_status", "reusable")
 
-    def __init__(self, reusable: bool) -> None:  # noqa: FBT001 - a field, not a switch
+    def __init__(self, reusable: bool, app_status: int = 0) -> None:  # noqa: FBT001 - a field, not a switch
         self.reusable = reusable
+        self.app_status = app_status
 
 
 class StderrReceived:
@@ -176,6 +178,19 @@ class PongReceived:
     __slots__ = ()
 
 
+class ValuesReceived:
+    """Client side: the backend answered FCGI_GET_VALUES (FastCGI alone).
+
+    Attributes:
+        values: What it knows of what it was asked for; empty where it does not know the question.
+    """
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: dict[str, str]) -> None:
+        self.values = values
+
+
 Event = (
     RequestReceived
     | ProtocolDetected
@@ -191,4 +206,5 @@ Event = (
     | StderrReceived
     | BodyWanted
     | PongReceived
+    | ValuesReceived
 )

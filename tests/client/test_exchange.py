@@ -417,7 +417,7 @@ def test_an_overloaded_backend_is_a_503(pair):
     stream, backend = pair
     answer = exchange(stream, "fastcgi")
     backend.sendall(record(3, b"\0\0\0\0\2\0\0\0"))
-    with pytest.raises(BackendError, match="protocolStatus 2") as caught:
+    with pytest.raises(BackendError, match="protocolStatus 2, FCGI_OVERLOADED") as caught:
         answer.begin()
     assert caught.value.status_hint == 503
 

@@ -60,6 +60,16 @@ def client(**options) -> ajp.ClientCodec:
             id="headers-that-do-not-travel",
         ),
         pytest.param(
+            {"CONTEXT_PATH": "/c", "SERVLET_PATH": "/s", "JVM_ROUTE": "r"},
+            f'02 02 {FIELDS} 00 00 01 "/c" 02 "/s" 06 "r" FF',
+            id="context-servlet-route",
+        ),
+        pytest.param(
+            {"AJP_x.y": "z", "AJP_REMOTE_PORT": "1", "AJP_": "n", "REMOTE_PORT": "2"},
+            f'02 02 {FIELDS} 00 00 0A "AJP_REMOTE_PORT" "2" 0A "x.y" "z" FF',
+            id="request-attributes",
+        ),
+        pytest.param(
             {"QUERY_STRING": "q=1"}, f'02 02 {FIELDS} 00 00 05 "q=1" FF', id="query"
         ),
         pytest.param(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from codecs_harness import collect, deliveries
 from portico.codecs import fastcgi
-from portico.errors import LimitExceeded, LocalProtocolError, RemoteProtocolError
+from portico.errors import ConfigError, LimitExceeded, LocalProtocolError, RemoteProtocolError
 from portico.events import (
     AbortReceived,
     BodyEnded,
@@ -843,3 +843,139 @@ def test_a_request_and_its_response_come_through(environ, body, page, size):
     back = codec.send_response(1, "201 Created", HEADERS, page)
     chunks = [back[at : at + size] for at in range(0, len(back), size)]
     assert response(client, chunks) == ("201 Created", HEADERS, page, b"", True)
+
+
+# The client's roles and questions
+
+
+DATA = {"FCGI_DATA_LENGTH": "5", "FCGI_DATA_LAST_MOD": "1"}
+
+
+def test_an_authorizer_is_not_told_of_the_content_and_gets_no_body():
+    """Section 6.3: no CONTENT_LENGTH, PATH_INFO, PATH_TRANSLATED, SCRIPT_NAME."""
+    client = fastcgi.ClientCodec(Limits(), role="authorizer")
+    hidden = ("CONTENT_LENGTH", "PATH_INFO", "PATH_TRANSLATED", "SCRIPT_NAME")
+    assert client.send_request({"A": "b", **dict.fromkeys(hidden, "x")}) == octets(
+        "01 01 0001 0008 00 00 0002 01 0000000000",
+        vectors.PARAMS,
+        vectors.END_PARAMS,
+        vectors.END_STDIN,
+    )
+    for body, end in ((b"x", True), (b"", False)):
+        with pytest.raises(LocalProtocolError, match="no body"):
+            fastcgi.ClientCodec(Limits(), role="authorizer").send_request({}, body, end=end)
+
+
+def test_a_filters_data_follows_the_body():
+    client = fastcgi.ClientCodec(Limits(), role="filter")
+    begun = client.send_request({**DATA, "A": "b"}, b"in", end=False)
+    assert begun.startswith(octets("01 01 0001 0008 00 00 0003 01 0000000000"))
+    with pytest.raises(LocalProtocolError, match="no data is open"):
+        client.send_data(b"hello", end=True)
+    assert client.send_body(b"", end=True) == octets(vectors.END_STDIN)
+    assert client.send_data(b"he") == octets("01 08 0001 0002 00 00 68 65")
+    assert client.send_data(b"llo", end=True) == octets(
+        "01 08 0001 0003 00 00 6C 6C 6F 01 08 0001 0000 00 00"
+    )
+    with pytest.raises(LocalProtocolError, match="no data is open"):
+        client.send_data(b"", end=True)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "why"),
+    [
+        pytest.param([b"hello!"], "longer", id="longer"),
+        pytest.param([b"hell", b""], "shorter", id="shorter"),
+    ],
+)
+def test_a_filters_data_is_held_to_its_length(pieces, why):
+    client = fastcgi.ClientCodec(Limits(), role="filter")
+    client.send_request(DATA)
+    for piece in pieces[:-1]:
+        client.send_data(piece)
+    with pytest.raises(LocalProtocolError, match=f"{why} than FCGI_DATA_LENGTH"):
+        client.send_data(pieces[-1], end=why == "shorter")
+
+
+@pytest.mark.parametrize("name", DATA)
+@pytest.mark.parametrize("value", ["", "-1", "x", "1" * 19, "\u0663"])
+def test_a_filter_must_be_told_of_its_data(name, value):
+    client = fastcgi.ClientCodec(Limits(), role="filter")
+    with pytest.raises(LocalProtocolError, match=f"needs {name}"):
+        client.send_request({**DATA, name: value})
+
+
+def test_a_connection_whose_data_was_not_sent_whole_is_not_reusable():
+    whole = octets(vectors.HEAD, vectors.END_STDOUT, vectors.END_REQUEST)
+    for sent in (False, True):
+        client = fastcgi.ClientCodec(Limits(), role="filter")
+        client.send_request(DATA)
+        if sent:
+            client.send_data(b"hello", end=True)
+        assert response(client, [whole])[-1] is sent
+
+
+def test_there_are_three_roles():
+    with pytest.raises(ConfigError, match="responder, authorizer, filter"):
+        fastcgi.ClientCodec(Limits(), role="janitor")
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "hint"),
+    [
+        (1, "FCGI_CANT_MPX_CONN", 502),
+        (2, "FCGI_OVERLOADED", 503),
+        (3, "FCGI_UNKNOWN_ROLE: it does not serve as responder", 502),
+        (9, "without a name", 502),
+    ],
+)
+def test_a_rejection_is_called_by_its_name(number, name, hint):
+    with pytest.raises(RemoteProtocolError, match=f"protocolStatus {number}, .*{name}") as caught:
+        asked().receive_data(record(3, 1, bytes((0, 0, 0, 0, number, 0, 0, 0))))
+    assert caught.value.status_hint == hint
+
+
+def test_the_app_status_is_told():
+    end = bytes((0, 0, 1, 2, 0, 0, 0, 0))
+    events = asked().receive_data(octets(vectors.HEAD) + record(3, 1, end))
+    assert events[-1].app_status == 258
+    with pytest.raises(RemoteProtocolError, match="appStatus 258"):
+        asked().receive_data(record(3, 1, end))
+
+
+def test_values_are_asked_for_as_section_4_1_says():
+    client = fastcgi.ClientCodec(Limits())
+    assert client.get_values(["FCGI_MPXS_CONNS"]) == octets(
+        "01 09 0000 0011 00 00 0F 00", b"FCGI_MPXS_CONNS".hex()
+    )
+    with pytest.raises(LocalProtocolError, match="one FCGI_GET_VALUES at a time"):
+        client.get_values([])
+    answer = record(10, 0, b"\x0f\x01FCGI_MPXS_CONNS0")
+    for chunks in deliveries(answer):
+        client = fastcgi.ClientCodec(Limits())
+        client.get_values(["FCGI_MPXS_CONNS"])
+        events = [event for chunk in chunks for event in client.receive_data(chunk)]
+        assert [event.values for event in events] == [{"FCGI_MPXS_CONNS": "0"}]
+        assert client.receive_data(answer) == []  # nobody asked for this one
+
+
+def test_values_that_a_backend_does_not_know_of():
+    client = fastcgi.ClientCodec(Limits())
+    client.get_values(["A"])
+    assert client.receive_data(record(11, 0, b"\x63" + bytes(7))) == []  # another question's
+    [event] = client.receive_data(record(11, 0, b"\x09" + bytes(7)))
+    assert event.values == {}
+
+
+def test_values_that_never_come():
+    client = fastcgi.ClientCodec(Limits())
+    client.get_values(["A"])
+    with pytest.raises(RemoteProtocolError, match="before FCGI_GET_VALUES_RESULT"):
+        client.receive_eof()
+
+
+def test_values_that_are_malformed():
+    client = fastcgi.ClientCodec(Limits())
+    client.get_values(["A"])
+    with pytest.raises(RemoteProtocolError, match="past the end"):
+        client.receive_data(record(10, 0, b"\x0f\x01FCGI"))

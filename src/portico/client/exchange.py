@@ -7,9 +7,15 @@ import contextlib
 import os
 import select
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self, cast
 
-from portico.client.upload import PIECE_BYTES, Upload, content_length, parse_length
+from portico.client.upload import (
+    PIECE_BYTES,
+    Upload,
+    content_length,
+    data_upload,
+    parse_length,
+)
 from portico.errors import LimitExceeded, LocalProtocolError, PorticoError, RemoteProtocolError
 from portico.events import (
     BodyWanted,
@@ -40,11 +46,22 @@ _FIRST_ON_DEMAND_BYTES = 8186
 #: Most octets of the backend's error stream that are held.
 _MAX_STDERR_BYTES = 65_536
 
-#: Methods that may be sent twice without harm (RFC 9110 §9.2.2).
-_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-
 #: Statuses without a body (RFC 9110 §6.4.1).
 BODILESS = ("204", "304")
+
+
+class DataCodec(Protocol):
+    """A codec that may take data beside the body: FastCGI's.
+
+    Attributes:
+        takes_data: Whether it does, and has to: as a Filter's.
+    """
+
+    takes_data: bool
+
+    def send_data(self, data: bytes, *, end: bool = False) -> bytes:
+        """Encode more of the data, once the body has ended."""
+        ...
 
 
 class BackendError(PorticoError):
@@ -69,14 +86,23 @@ class Timeouts:
         connect: Until the backend has accepted.
         read: Until it sends the next octet, with the request sent.
         write: Until it takes or sends an octet, with more of the request to send.
+        queue: Until one of the pool's connections is free, where their number is bounded.
     """
 
-    __slots__ = ("connect", "read", "write")
+    __slots__ = ("connect", "queue", "read", "write")
 
-    def __init__(self, *, connect: float = 10.0, read: float = 60.0, write: float = 60.0) -> None:
+    def __init__(
+        self,
+        *,
+        connect: float = 10.0,
+        read: float = 60.0,
+        write: float = 60.0,
+        queue: float = 10.0,
+    ) -> None:
         self.connect = connect
         self.read = read
         self.write = write
+        self.queue = queue
 
 
 class Exchange:
@@ -92,24 +118,30 @@ class Exchange:
         environ: CGI-style parameters. CONTENT_LENGTH may be missing for bytes, and for FastCGI
             and AJP always.
         body: The request's body, as `Upload` takes it, or an `Upload`.
+        data: A FastCGI Filter's data, as `Upload` takes it, of known length: FCGI_DATA_LENGTH of
+            *environ*, or that of the bytes. *environ* has FCGI_DATA_LAST_MOD, too.
         timeouts: Bounds of waiting.
-        release: Takes a connection that can carry another request; without it, it is closed.
+        release: Takes the connection back, once, with its codec and whether it can carry another
+            request; without it, it is closed.
         tap: Is given all octets as they pass, and whether they were sent.
 
     Attributes:
+        app_status: What the application gave as its exit status, once the response has ended
+            (FastCGI alone; 0 is the normal value).
         status: The response's status, e.g. ``"200 OK"``; empty before the head is here.
         headers: Names and values as received.
         answered: Whether an octet of the response has been received.
         ended: Whether the response has been received to its end.
 
     Raises:
-        LocalProtocolError: the body needs a CONTENT_LENGTH, or does not agree with it.
+        LocalProtocolError: the body needs a CONTENT_LENGTH, or does not agree with it; there is
+            data for what takes none, or none for a Filter.
     """
 
     __slots__ = (
-        "_blocks", "_codec", "_deaf", "_environ", "_left", "_lost", "_out", "_release", "_sent",
-        "_stderr", "_stderr_lost", "_stream", "_tap", "_text", "_timeouts", "_upload", "_wanted",
-        "answered", "ended", "headers", "status",
+        "_blocks", "_codec", "_data", "_deaf", "_environ", "_given_up", "_left", "_lost", "_out",
+        "_release", "_sent", "_stderr", "_stderr_lost", "_stream", "_tap", "_text", "_timeouts",
+        "_upload", "_wanted", "answered", "app_status", "ended", "headers", "status",
     )  # fmt: skip
 
     def __init__(
@@ -119,8 +151,9 @@ class Exchange:
         environ: dict[str, str],
         body: bytes | Readable | Iterable[bytes] | Upload = b"",
         *,
+        data: bytes | Readable | Upload | None = None,
         timeouts: Timeouts | None = None,
-        release: Callable[[Stream, ClientCodec], None] | None = None,
+        release: Callable[[Stream, ClientCodec, bool], None] | None = None,
         tap: Callable[[bytes, bool], None] | None = None,
     ) -> None:
         self._stream: Stream | None = stream
@@ -132,12 +165,14 @@ class Exchange:
         self.headers: list[tuple[str, str]] = []
         self.answered = False
         self.ended = False
+        self.app_status = 0
         self._environ = environ
         self._blocks: list[bytes] = []
         self._left: int | None = None  # octets missing of the announced body
         self._out: bytes | memoryview = b""  # encoded, not yet taken by the kernel
         self._sent = False  # whether the kernel took an octet of the request
         self._deaf = False  # the backend takes no more of the request
+        self._given_up = False  # it was told that nobody wants the response
         self._lost = False  # the backend is gone
         self._wanted = 0  # body octets the backend asked for; AJP: the first ones unasked
         self._stderr = bytearray()
@@ -146,6 +181,11 @@ class Exchange:
         if not isinstance(body, Upload):
             body = Upload(body, content_length(environ))
         self._upload = body
+        if getattr(codec, "takes_data", False) != (data is not None):
+            raise LocalProtocolError(
+                "data beside the body goes to a FastCGI Filter, and each of its requests has some"
+            )
+        self._data = data_upload(data, environ)
 
     def __enter__(self) -> Self:
         return self
@@ -177,13 +217,47 @@ class Exchange:
         Args:
             seconds: How long to wait for its end; a response that goes on is given up.
         """
+        self._drain(seconds)
+        self.close()
+
+    def abort(self, seconds: float = 1.0) -> None:
+        """Give the response up so that its connection may be kept; `close` for what cannot be.
+
+        FastCGI alone has a message for it (FCGI_ABORT_REQUEST, §5.4), and not every backend
+        minds it.
+
+        Args:
+            seconds: How long to wait until the backend has ended the request.
+        """
+        if self._tell_abort():
+            self._given_up = True
+            self._deaf = True
+            self._left = None
+            self._drain(seconds)
+        self.close()
+
+    def _tell_abort(self) -> bool:
+        """Send the message that gives the request up; False where there is none to be sent."""
+        stream = self._stream
+        if stream is None or not self._sent or self._out or self._deaf:
+            return False
+        message = self._codec.abort()
+        try:
+            sent = os.write(stream.fd, message)
+        except OSError:  # closing says it as well
+            return False
+        if self._tap is not None:
+            self._tap(message[:sent], True)
+        return 0 < sent == len(message)
+
+    def _drain(self, seconds: float) -> None:
+        """Take octets and drop them for at most *seconds*, until the response has ended."""
         deadline = time.monotonic() + seconds
         with contextlib.suppress(BackendError):  # nobody waits for what is missing
             while self._stream is not None and (left := deadline - time.monotonic()) > 0:
                 self._wait(self._stream, _IN, left)
                 self._read(self._stream)
                 self._blocks.clear()
-        self.close()
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -203,14 +277,17 @@ class Exchange:
     def may_repeat(self) -> bool:
         """Whether the request may be sent again over another connection.
 
-        Only where the backend was gone before an octet of its answer, the body can be read
-        again, and the request has certainly not been executed or may be executed twice.
+        Only where it has certainly not been executed: the kernel took no octet of it before the
+        connection failed, so that none can have reached the backend; and no octet of an answer
+        came. A request of which an octet was taken may have been executed, whatever its method
+        is, and whether or not the backend ever saw that octet.
         """
         return (
             self._lost
             and not self.answered
-            and (not self._sent or self._environ.get("REQUEST_METHOD") in _IDEMPOTENT)
+            and not self._sent
             and self._upload.rewind()
+            and (self._data is None or self._data.rewind())
         )
 
     def take_stderr(self) -> str:
@@ -227,13 +304,15 @@ class Exchange:
         stream = self._stream
         if stream is None:
             return
+        self._tell_abort()
+        self._let_go(stream, reusable=False)
+
+    def _let_go(self, stream: Stream, *, reusable: bool) -> None:
         self._stream = None
-        if self._sent and not self._out and not self._deaf:
-            with contextlib.suppress(OSError):  # closing says it as well
-                sent = os.write(stream.fd, last := self._codec.abort())
-                if self._tap is not None:
-                    self._tap(last[:sent], True)
-        stream.close()
+        if self._release is not None:
+            self._release(stream, self._codec, reusable)
+        else:
+            stream.close()
 
     def _send_head(self) -> None:
         upload = self._upload
@@ -245,6 +324,8 @@ class Exchange:
                 environ = {**environ, "CONTENT_LENGTH": str(length)}
         elif self._codec.protocol in UNFRAMED:
             raise LocalProtocolError(f"{self._codec.protocol} needs the length of the body")
+        if self._data is not None:
+            environ = {**environ, "FCGI_DATA_LENGTH": str(self._data.length)}
         first = b""
         on_demand = self._codec.body_on_demand
         if upload.wait_fd() is not None:  # the head need not wait for a slow client
@@ -281,15 +362,25 @@ class Exchange:
     def _may_send(self) -> bool:
         if self._codec.body_on_demand:
             return self._wanted > 0
-        return not self._upload.ended
+        return not self._upload.ended or self._data is not None
 
     def _send_piece(self) -> None:
+        if self._upload.ended and self._data is not None:
+            self._send_data(self._data)
+            return
         size = PIECE_BYTES
         if self._codec.body_on_demand:
             size = min(self._wanted, size)
             self._wanted = 0
         piece = self._upload.read(size)
         self._out = self._codec.send_body(piece, end=self._upload.ended)
+        self._write()
+
+    def _send_data(self, data: Upload) -> None:
+        piece = data.read()
+        self._out = cast("DataCodec", self._codec).send_data(piece, end=data.ended)
+        if data.ended:
+            self._data = None
         self._write()
 
     def _write(self) -> None:
@@ -351,6 +442,7 @@ class Exchange:
                 raise BackendError(
                     f"the backend ended its response {self._left} octets before its Content-Length"
                 )
+            self.app_status = event.app_status
             self._finish(reusable=event.reusable)
         elif type(event) is BodyWanted:
             self._wanted = event.size
@@ -373,6 +465,8 @@ class Exchange:
 
     def _take_body(self, data: bytes) -> None:
         """Keep a block, without what goes beyond the announced length."""
+        if self._given_up:
+            return
         if self._left is not None:
             data = data[: self._left]
             self._left -= len(data)
@@ -385,14 +479,11 @@ class Exchange:
         stream = self._stream
         if stream is None:
             return
-        self._stream = None
-        # A body that was not asked for (AJP) leaves the connection in step; one that was cut does
-        # not.
-        whole = self._codec.body_on_demand or self._upload.ended
-        if reusable and self._release is not None and whole and not self._out and not self._deaf:
-            self._release(stream, self._codec)
-        else:
-            stream.close()
+        # A body that was not asked for (AJP) leaves the connection in step, as one that was given
+        # up with the request does; one that was cut does not.
+        whole = self._codec.body_on_demand or (self._upload.ended and not self._deaf)
+        in_step = (whole and not self._deaf) or self._given_up
+        self._let_go(stream, reusable=reusable and in_step and not self._out)
 
     def _keep_stderr(self, data: bytes) -> None:
         room = _MAX_STDERR_BYTES - len(self._stderr)
@@ -404,9 +495,11 @@ class Exchange:
         try:
             return stream.wait(events, timeout)
         except TimeoutError as exc:
-            doing = "took no octet of the request" if events & _OUT else "sent nothing"
+            taking = events & _OUT
+            doing = "took no octet of the request" if taking else "sent nothing"
+            name = "write" if taking else "read"
             raise BackendError(
-                f"the backend {doing} for {timeout:g} seconds", status_hint=504
+                f"the backend {doing} for {timeout:g} seconds ({name} timeout)", status_hint=504
             ) from exc
 
     def _progress(self) -> str:

@@ -56,7 +56,11 @@ class Forward:
         timeouts: Bounds of waiting.
         limits: What a response's head may take.
         max_kept: Most idle connections kept; 0 keeps none.
+        max_open: Most connections at a time; 0 for no bound. 503 where none becomes free.
+        max_requests: Most requests over one connection; 0 for no bound.
         idle_seconds: Longest time a connection is kept unused.
+        ping_seconds: How long an AJP backend may take to answer the CPing that precedes each
+            request over a kept connection; 0 sends none.
     """
 
     def __init__(
@@ -66,14 +70,20 @@ class Forward:
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
         max_kept: int = 8,
+        max_open: int = 0,
+        max_requests: int = 0,
         idle_seconds: float = 30.0,
+        ping_seconds: float = 0.0,
     ) -> None:
         self._pool = Pool(
             bind,
             timeouts=timeouts,
             limits=limits,
             max_kept=max_kept,
+            max_open=max_open,
+            max_requests=max_requests,
             idle_seconds=idle_seconds,
+            ping_seconds=ping_seconds,
         )
 
     def __call__(
@@ -132,6 +142,7 @@ class _Body:
     def close(self) -> None:
         """Give the response up where it has not ended."""
         self._exchange.close()
+        _pass_stderr(self._exchange.take_stderr(), self._errors)
 
 
 def forwarded_params(environ: dict[str, Any]) -> dict[str, str]:

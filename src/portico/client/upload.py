@@ -46,6 +46,21 @@ def parse_length(value: str) -> int | None:
     return int(value) if fits else None
 
 
+def data_upload(data: bytes | Readable | Upload | None, environ: dict[str, str]) -> Upload | None:
+    """Give the upload of a FastCGI Filter's data, held to FCGI_DATA_LENGTH (§6.4).
+
+    Raises:
+        LocalProtocolError: its length is not known, or is not that of the bytes.
+    """
+    if data is None or isinstance(data, Upload):
+        upload = data
+    else:
+        upload = Upload(data, parse_length(environ.get("FCGI_DATA_LENGTH", "")))
+    if upload is not None and upload.length is None:
+        raise LocalProtocolError("a Filter's data needs FCGI_DATA_LENGTH, its octets")
+    return upload
+
+
 class Upload:
     """A request's body, read piece by piece as the backend takes it.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from portico.codecs._ajp_tables import (
     ARE_DONE,
     ATTRIBUTE_NAMES,
+    CONTEXT,
+    JVM_ROUTE,
     METHODS,
     PLAIN_HEADERS,
     QUERY_STRING,
@@ -14,6 +16,7 @@ from portico.codecs._ajp_tables import (
     RESERVED_NAMES,
     RESERVED_PREFIXES,
     SECRET,
+    SERVLET_PATH,
     SSL_CERT,
     SSL_KEY_SIZE,
     STORED_METHOD,
@@ -57,6 +60,9 @@ _CODED = REQUEST_HEADERS + ("",) * (256 - len(REQUEST_HEADERS))
 
 #: Coded request headers by their environ name, encoded.
 _REQUEST_NAMES = {key: f"\xa0{chr(code)}" for code, key in enumerate(REQUEST_HEADERS) if key}
+
+#: String attributes that a server reads over, and the parameters that a client sends in them.
+_SENT_ALONE = {CONTEXT: "CONTEXT_PATH", SERVLET_PATH: "SERVLET_PATH", JVM_ROUTE: "JVM_ROUTE"}
 
 #: The marks of base64 as letters.
 _BASE64_MARKS = {ord(mark): "a" for mark in "+/="}
@@ -331,7 +337,9 @@ def encode_forward_request(
 ) -> bytes:
     """Encode CGI parameters as a Forward Request packet.
 
-    The path is REQUEST_URI's where that has one, and else SCRIPT_NAME and PATH_INFO, quoted.
+    The path is REQUEST_URI's where that has one, and else SCRIPT_NAME and PATH_INFO, quoted. As
+    mod_proxy_ajp does it, ``AJP_NAME`` is sent as a request attribute called ``NAME``; and
+    CONTEXT_PATH, SERVLET_PATH and JVM_ROUTE as the attributes that have codes of their own.
 
     Raises:
         LocalProtocolError: a value holds a line break or NUL, or is not latin-1.
@@ -426,6 +434,9 @@ def _request_attributes(environ: Mapping[str, str], secret: str, query: str | No
     for code, key in ATTRIBUTE_NAMES.items():
         if environ.get(key):
             attributes.append(f"{chr(code)}{_checked(environ[key])}")
+    for code, key in _SENT_ALONE.items():
+        if environ.get(key):
+            attributes.append(f"{chr(code)}{_checked(environ[key])}")
     certificate = environ.get("SSL_CLIENT_CERT")
     if certificate:
         attributes.append(f"{chr(SSL_CERT)}{encode_string(certificate)}")
@@ -435,4 +446,7 @@ def _request_attributes(environ: Mapping[str, str], secret: str, query: str | No
     for name, key in REQ_ATTRIBUTE_NAMES.items():
         if environ.get(key):
             attributes.append(f"{chr(REQ_ATTRIBUTE)}{encode_string(name)}{_checked(environ[key])}")
+    for key, value in environ.items():
+        if key.startswith("AJP_") and key not in REQ_ATTRIBUTE_NAMES and key != "AJP_":
+            attributes.append(f"{chr(REQ_ATTRIBUTE)}{_checked(key[4:])}{_checked(value)}")
     return attributes
