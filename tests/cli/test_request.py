@@ -414,3 +414,80 @@ def test_records_show_how_far_a_silent_backend_let_it_come(portico):
     assert status == 1
     assert " ms  > " in err.splitlines()[0]
     assert "sent nothing for 0.2 seconds" in err.splitlines()[-1]
+
+
+# -- FastCGI's roles -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def say_end():
+    """A FastCGI backend that gives what it was sent as its body, and ends with appStatus 3."""
+
+    def script(conn):
+        received = b""
+        last = (b"\1\5\0\1\0\0\0\0", b"\1\x08\0\1\0\0\0\0")  # the ends of STDIN and DATA
+        ends = last[:1] if script.role != 3 else last
+        while not received.endswith(ends[-1]):
+            received += conn.recv(65_536)
+        script.received.append(received)
+        out = b"Status: 200 OK\r\n\r\ndone"
+        conn.sendall(b"\1\6\0\1" + len(out).to_bytes(2) + b"\0\0" + out)
+        conn.sendall(b"\1\3\0\1\0\x08\0\0" + b"\0\0\0\3\0\0\0\0")
+
+    script.received = []
+    script.role = 1
+    with Scripted(script) as backend:
+        script.url = backend.url("fastcgi")
+        yield script
+
+
+def test_an_app_status_other_than_0_is_shown(portico, say_end):
+    assert portico(say_end.url) == (0, b"done", "appStatus: 3\n")
+
+
+def test_an_authorizer_is_asked(portico, say_end):
+    status, out, _ = portico(say_end.url + "/a", "--role", "authorizer", "-H", "X-A: b")
+    assert (status, out) == (0, b"done")
+    [received] = say_end.received
+    assert received[8:11] == b"\0\2\0"  # role 2, the connection is not kept
+    assert b"HTTP_X_Ab" in received
+    assert b"PATH_INFO" not in received
+    assert b"SCRIPT_NAME" not in received
+
+
+def test_a_filter_gets_its_file(portico, say_end, tmp_path):
+    file = tmp_path / "data"
+    file.write_bytes(b"x" * 200_000)
+    os.utime(file, (5, 1234567890))
+    say_end.role = 3
+    status, out, _ = portico(say_end.url, "--role", "filter", "--data-file", file, "-d", "in")
+    assert (status, out) == (0, b"done")
+    [received] = say_end.received
+    assert received[8:11] == b"\0\3\0"
+    assert b"FCGI_DATA_LENGTH200000" in received
+    assert b"FCGI_DATA_LAST_MOD1234567890" in received
+    assert received.count(b"x") >= 200_000
+    assert received.index(b"\1\5\0\1\0\2\0\0in") < received.index(b"\1\x08\0\1\xff\xf8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--role", "filter"], "go together"),
+        (["--data-file", "/dev/null"], "go together"),
+        (["--role", "authorizer", "-d", "x"], "an authorizer gets no body"),
+        (["--role", "filter", "--data-file", "/nonexistent"], "cannot read /nonexistent"),
+        (["--role", "filter", "--data-file", "/dev/null"], "no plain file"),
+    ],
+)
+def test_what_a_role_does_not_take_is_said(portico, arguments, message):
+    status, _, err = portico("fastcgi://127.0.0.1:1/", *arguments)
+    assert status == 2
+    assert message in err
+
+
+@pytest.mark.parametrize("protocol", ["scgi", "ajp", "uwsgi"])
+def test_protocols_without_roles_say_so(portico, protocol):
+    status, _, err = portico(f"{protocol}://127.0.0.1:1/", "--role", "authorizer")
+    assert status == 2
+    assert f"{protocol} has no roles" in err

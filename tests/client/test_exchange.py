@@ -544,3 +544,153 @@ def test_errors_of_the_body_pass_through_and_close(pair):
     with pytest.raises(ZeroDivisionError):
         answer.begin()
     assert backend.recv(1) == b""
+
+
+# -- giving up -----------------------------------------------------------------------------
+
+
+ABORT = record(2, b"")
+
+
+@pytest.fixture
+def returned():
+    """What an exchange gives back: its connection, and whether it may be used again."""
+    return []
+
+
+def returning(returned):
+    return lambda stream, _codec, reusable: returned.append((stream, reusable))
+
+
+def test_a_backend_that_ends_an_aborted_request_keeps_its_connection(pair, returned):
+    stream, backend = pair
+    body = iter([b"x" * 10])
+    answer = exchange(stream, "fastcgi", POST, body, release=returning(returned))
+    backend.sendall(record(6, b"Content-Length: 100\r\n\r\nfirst"))
+    answer.begin()
+    got = []
+
+    def end():
+        while not b"".join(got).endswith(ABORT):
+            got.append(backend.recv(65_536))
+        backend.sendall(record(6, b" and more") + record(3, bytes(8)))
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    answer.abort(WAIT)
+    thread.join(WAIT)
+    assert returned == [(stream, True)]
+    assert stream.fd != -1
+    with pytest.raises(StopIteration):
+        next(answer)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_backend_that_goes_on_after_an_abort_loses_its_connection(pair, returned, protocol):
+    stream, backend = pair
+    answer = exchange(stream, protocol, release=returning(returned))
+    heads = {
+        "fastcgi": record(6, b"A: b\r\n\r\nfirst"),
+        "ajp": b"AB\0\x0a\4\0\xc8\0\2OK\0\0\0",
+    }
+    backend.sendall(heads.get(protocol, b"Status: 200 OK\r\n\r\nfirst"))
+    answer.begin()
+    started = time.monotonic()
+    answer.abort(0.1)
+    assert time.monotonic() - started < 5
+    assert returned == [(stream, False)]
+
+
+def test_an_abort_within_an_unsent_request_cannot_be_told(pair, returned):
+    """The record would stand within another: the connection goes."""
+    stream, backend = pair
+    backend.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    environ = {**POST, "CONTENT_LENGTH": str(STREAM_BYTES)}
+    answer = exchange(stream, "fastcgi", environ, Source(STREAM_BYTES), release=returning(returned))
+    backend.sendall(record(6, b"A: b\r\n\r\n"))
+    answer.begin()
+    while not answer._out:
+        answer._move()
+    answer.abort(WAIT)
+    assert returned == [(stream, False)]
+
+
+# -- a Filter's data -----------------------------------------------------------------------
+
+
+def filtering(stream, environ, body, data, **options):
+    codec = client_codec("fastcgi", Limits(), role="filter")
+    environ = {**environ, "FCGI_DATA_LAST_MOD": "1"}
+    return Exchange(stream, codec, environ, body, data=data, **options)
+
+
+@pytest.mark.parametrize("body", [b"", b"x" * 200_000])
+@pytest.mark.parametrize("size", [0, 1, 65_536, 300_000])
+def test_a_filters_data_goes_behind_the_body(pair, returned, body, size):
+    stream, backend = pair
+    data = BLOCK[:size]
+    environ = {**POST, "FCGI_DATA_LENGTH": str(size)}
+    answer = filtering(stream, environ, body, io.BytesIO(data), release=returning(returned))
+    streams = {}
+    order = []
+
+    def serve():
+        pending = b""
+        while (8, b"") not in order:
+            pending += backend.recv(65_536)
+            while len(pending) >= 8 and len(pending) >= 8 + int.from_bytes(pending[4:6]):
+                end = 8 + int.from_bytes(pending[4:6])
+                kind, content, pending = pending[1], pending[8:end], pending[end:]
+                streams[kind] = streams.get(kind, b"") + content
+                order.append((kind, content[:1]))
+        backend.sendall(record(6, b"A: b\r\n\r\nok") + END_REQUEST)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    answer.begin()
+    assert b"".join(answer) == b"ok"
+    thread.join(WAIT)
+    assert streams[5] == body
+    assert streams[8] == data
+    kinds = [kind for kind, _ in order]
+    assert kinds == sorted(kinds)
+    assert returned == [(stream, True)]
+
+
+def test_a_filter_that_answers_without_reading_its_data(pair, returned):
+    """From a cache (FastCGI 1.0 §6.4): the answer is whole, the connection is not used again."""
+    stream, backend = pair
+    environ = {**ENVIRON, "FCGI_DATA_LENGTH": str(STREAM_BYTES)}
+    source = Source(STREAM_BYTES)
+    answer = filtering(stream, environ, b"", source, release=returning(returned))
+    backend.sendall(record(6, b"A: b\r\n\r\nok") + END_REQUEST)
+    answer.begin()
+    assert b"".join(answer) == b"ok"
+    assert source.left > 0
+    assert returned == [(stream, False)]
+
+
+def test_data_without_a_length_is_refused(pair):
+    with pytest.raises(LocalProtocolError, match="FCGI_DATA_LENGTH"):
+        filtering(pair[0], ENVIRON, b"", io.BytesIO(b"x"))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_data_for_what_takes_none_is_refused(pair, protocol):
+    with pytest.raises(LocalProtocolError, match="goes to a FastCGI Filter"):
+        exchange(pair[0], protocol, data=b"x")
+
+
+def test_a_filter_without_data_is_refused(pair):
+    codec = client_codec("fastcgi", Limits(), role="filter")
+    with pytest.raises(LocalProtocolError, match="each of its requests has some"):
+        Exchange(pair[0], codec, ENVIRON)
+
+
+def test_the_app_status_is_told(pair):
+    stream, backend = pair
+    answer = exchange(stream, "fastcgi")
+    backend.sendall(record(6, b"A: b\r\n\r\n") + record(3, b"\0\0\1\2\0\0\0\0"))
+    answer.begin()
+    assert list(answer) == []
+    assert answer.app_status == 258

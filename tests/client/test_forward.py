@@ -355,6 +355,50 @@ def test_closing_the_result_lets_go_of_the_backend(protocol):
         assert backend.aborted.wait(WAIT)
 
 
+def test_what_is_in_the_error_stream_of_a_response_given_up_goes_to_ours():
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        yield b"x"
+        environ["test.stderr"]("why it went on")
+        while True:
+            yield b"x" * 100_000
+
+    with Backend("fastcgi", app) as backend:
+        environ = make_environ()
+        result = Forward(backend.url)(environ, lambda *_args: None)
+        iterator = iter(result)
+        assert next(iterator) == b"x"
+        while not result._exchange._stderr:  # taken, and not passed on yet
+            result._exchange._move()
+        result.close()
+        assert environ["wsgi.errors"].getvalue() == "why it went on"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_no_free_connection_is_503_in_time(protocol):
+    entered, leave = threading.Event(), threading.Event()
+
+    def app(_environ, start_response):
+        entered.set()
+        assert leave.wait(WAIT)
+        start_response("200 OK", [])
+        return [b"hello"]
+
+    with Backend(protocol, app) as backend:
+        forward = Forward(backend.url, max_open=1, timeouts=Timeouts(queue=0.05))
+        first = []
+        thread = threading.Thread(target=lambda: first.append(Answer(forward, make_environ())))
+        thread.start()
+        assert entered.wait(WAIT)
+        answer = Answer(forward, make_environ())
+        assert answer.status == "503 Service Unavailable"
+        assert "queue timeout" in answer.errors
+        leave.set()
+        thread.join(WAIT)
+        assert first[0].body == b"hello"
+        forward.close()
+
+
 def test_the_backends_error_stream_goes_to_ours():
     def app(environ, start_response):
         start_response("200 OK", [])

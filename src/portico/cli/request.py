@@ -82,6 +82,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-i", "--include", action="store_true", help="print the response's head as well"
     )
     parser.add_argument(
+        "--role",
+        choices=("responder", "authorizer", "filter"),
+        default="responder",
+        help="what a FastCGI application is asked to be; responder by default",
+    )
+    parser.add_argument(
+        "--data-file",
+        metavar="FILE",
+        help="the file that a FastCGI filter is to work on; its size and time go along",
+    )
+    parser.add_argument(
         "--records",
         action="store_true",
         help="show each record or packet on standard error as it passes: > sent, < received",
@@ -112,14 +123,16 @@ def run(arguments: argparse.Namespace) -> int:
     where = split_url(arguments.url, arguments.option)
     if not 0 < arguments.timeout < float("inf"):
         raise ConfigError("--timeout takes seconds, more than 0", key="--timeout")
+    _check_role(arguments)
     body, size = _open_body(arguments.data)
     timeouts = Timeouts(connect=arguments.timeout, read=arguments.timeout, write=arguments.timeout)
     try:
         environ = make_environ(arguments, where, size)
         with ExitStack() as stack:
+            data = _open_data(arguments.data_file, environ, stack)
             tap = _show_records(where.bind, stack) if arguments.records else None
-            pool = Pool(where.bind, timeouts=timeouts, max_kept=0, tap=tap)
-            exchange = stack.enter_context(pool.open(environ, body))
+            pool = Pool(where.bind, timeouts=timeouts, max_kept=0, role=arguments.role, tap=tap)
+            exchange = stack.enter_context(pool.open(environ, body, data=data))
             _print(exchange, head=arguments.include)
     except BackendError as error:
         _print_stderr(error.stderr)
@@ -132,6 +145,42 @@ def run(arguments: argparse.Namespace) -> int:
         if not isinstance(body, bytes):
             body.close()
     return 0
+
+
+def _check_role(arguments: argparse.Namespace) -> None:
+    """Refuse what a role does not take.
+
+    Raises:
+        ConfigError: says what to add or leave out.
+    """
+    role = arguments.role
+    if (role == "filter") != (arguments.data_file is not None):
+        raise ConfigError(
+            "a filter works on a file: --role filter and --data-file FILE go together",
+            key="--data-file",
+        )
+    if role == "authorizer" and arguments.data is not None:
+        raise ConfigError("an authorizer gets no body: leave --data out", key="--data")
+
+
+def _open_data(path: str | None, environ: dict[str, str], stack: ExitStack) -> BinaryIO | None:
+    """Open a filter's file and tell of it in *environ*, as FastCGI 1.0 §6.4 says.
+
+    Raises:
+        ConfigError: it cannot be read, or has no size.
+    """
+    if path is None:
+        return None
+    try:
+        file = stack.enter_context(open(path, "rb"))  # noqa: PTH123, SIM115 - the stack closes it; a plain path
+    except OSError as exc:
+        raise ConfigError(f"cannot read {path}: {exc.strerror}", key="--data-file") from exc
+    found = os.fstat(file.fileno())
+    if not stat.S_ISREG(found.st_mode):
+        raise ConfigError(f"{path} is no plain file, it has no size", key="--data-file")
+    environ.setdefault("FCGI_DATA_LENGTH", str(found.st_size))
+    environ.setdefault("FCGI_DATA_LAST_MOD", str(max(0, int(found.st_mtime))))
+    return file
 
 
 def _show_records(bind: str, stack: ExitStack) -> Callable[[bytes, bool], None]:
@@ -295,6 +344,8 @@ def _print(exchange: Exchange, *, head: bool) -> None:
             _print_stderr(exchange.take_stderr())
     finally:
         _print_stderr(exchange.take_stderr())
+    if exchange.app_status:  # 0 is the normal value (FastCGI 1.0 §5.5)
+        print(f"appStatus: {exchange.app_status}", file=sys.stderr)
 
 
 def _print_stderr(text: str) -> None:
