@@ -444,3 +444,11 @@ def test_root_is_told_what_apache_cannot_reach(tmp_path):
     with pytest.raises(ConfigError, match="cannot reach"):
         launch.launch("apache", site)
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+
+
+@pytest.mark.frontend("apache")
+def test_scripts_can_be_started_as_soon_as_apache_is_ready(directory):
+    site = Site(via="cgi", script=write_script(directory), listen_port=0)
+    with launch.launch("apache", site) as front:
+        # what mod_cgid connects to; its name ends with the server's process id
+        assert any(path.is_socket() for path in front.directory.glob("cgid*"))

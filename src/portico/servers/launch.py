@@ -202,7 +202,7 @@ def launch(product: str, site: Site, directory: str | None = None) -> RunningSer
     try:
         command = prepare(entry.name, site, private)
         process = _start(command, private)
-        _await_answer(entry.title, site, private, process)
+        _await_answer(entry, site, private, process)
     except BaseException:
         if process is not None:
             _end(process, signal.SIGTERM, 1.0)
@@ -359,19 +359,27 @@ def _start(command: list[str], directory: Path) -> subprocess.Popen[bytes]:
 
 
 def _await_answer(
-    title: str, site: Site, directory: Path, process: subprocess.Popen[bytes]
+    product: catalog.Product, site: Site, directory: Path, process: subprocess.Popen[bytes]
 ) -> None:
+    starts_by_daemon = product.routes[site.via].module == "mod_cgid"
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
             reason = f"ended with status {process.returncode} before it answered"
             break
-        if _answers(site.listen_host, site.listen_port):
+        ready = not starts_by_daemon or _has_cgi_daemon(directory)
+        if ready and _answers(site.listen_host, site.listen_port):
             return
         time.sleep(_POLL_SECONDS)
     else:
         reason = f"did not answer on {site.listen} within {_START_SECONDS:.0f} s"
-    raise TransportError("\n".join(filter(None, [f"{title} {reason}", _words_of(directory)])))
+    said = [f"{product.title} {reason}", _words_of(directory)]
+    raise TransportError("\n".join(filter(None, said)))
+
+
+def _has_cgi_daemon(directory: Path) -> bool:
+    """Whether mod_cgid's daemon is there, which comes up beside Apache; before it, 503."""
+    return any(path.is_socket() for path in directory.glob("cgid*"))
 
 
 def _answers(host: str, port: int) -> bool:
