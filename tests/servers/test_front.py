@@ -13,6 +13,7 @@ import pytest
 from backends import PROTOCOLS, WAIT, Backend, Scripted
 from portico.client.exchange import Timeouts
 from portico.errors import TransportError
+from portico.servers import _front_request
 from portico.servers import front as front_module
 from portico.servers.front import Front
 
@@ -642,3 +643,30 @@ def test_ipv6(backend):
     environ = json.loads(answer.partition(b"\r\n\r\n")[2])
     assert environ["REMOTE_ADDR"] == "::1"
     assert environ["SERVER_NAME"] == "[::1]"
+
+
+class Sending:
+    """A client that has sent all of its body already."""
+
+    fd = -1
+
+    def __init__(self, body):
+        self.buffer = bytearray()
+        self.body = body
+
+    def receive(self, _seconds):
+        piece, self.body = self.body[:400], self.body[400:]
+        self.buffer += piece
+        return piece
+
+
+def test_what_is_put_by_of_an_upload_is_bounded(monkeypatch):
+    monkeypatch.setattr(_front_request, "_SPOOL_BYTES", 1000)
+    upload = _front_request.Upload(Sending(bytes(5000)), 5000, expects=False)
+    times = 0
+    while upload.may_spool():
+        upload.spool()
+        times += 1
+    assert times == 3
+    assert sum(map(len, iter(lambda: upload.read(300), b""))) == 5000
+    upload.close()

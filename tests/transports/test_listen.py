@@ -389,3 +389,18 @@ def test_systemd_socket_is_found_by_name(opened, monkeypatch):
         listener = opened("fastcgi+systemd://web")
         assert listener.fd == fd
         assert listener.bind == parse("fastcgi+systemd://web")
+
+
+def test_kernel_queues_as_many_connections_as_backlog_says(opened, tmp_path):
+    listener = opened(f"scgi+unix://{tmp_path}/app.sock?mode=600&backlog=2")
+    clients = [socket.socket(socket.AF_UNIX) for _ in range(10)]
+    try:
+        for client in clients:
+            client.setblocking(False)
+        results = [client.connect_ex(listener.bind.path) for client in clients]
+        taken = results.count(0)
+        assert results == [0] * taken + [errno.EAGAIN] * (10 - taken)
+        assert taken in (2, 3)  # Linux lets one more in
+    finally:
+        for client in clients:
+            client.close()
