@@ -356,9 +356,12 @@ def test_closing_the_result_lets_go_of_the_backend(protocol):
 
 
 def test_what_is_in_the_error_stream_of_a_response_given_up_goes_to_ours():
+    received = threading.Event()
+
     def app(environ, start_response):
         start_response("200 OK", [])
         yield b"x"
+        assert received.wait(WAIT)
         environ["test.stderr"]("why it went on")
         while True:
             yield b"x" * 100_000
@@ -368,6 +371,7 @@ def test_what_is_in_the_error_stream_of_a_response_given_up_goes_to_ours():
         result = Forward(backend.url)(environ, lambda *_args: None)
         iterator = iter(result)
         assert next(iterator) == b"x"
+        received.set()
         while not result._exchange._stderr:  # taken, and not passed on yet
             result._exchange._move()
         result.close()

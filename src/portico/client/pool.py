@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: How long a backend that never yet served two requests over one connection gets to show that it
 #: closes behind an answer; seconds from the answer. uWSGI 2.0.21 does so over FastCGI, whatever
 #: FCGI_KEEP_CONN says: its end of file comes well within a millisecond.
-_PROBATION_SECONDS = 0.02
+_PROBATION_SECONDS = 0.05
 
 #: How many kept connections such a backend may close before no more are kept; a count.
 _MAX_STRIKES = 3
