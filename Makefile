@@ -19,7 +19,7 @@ check: environment
 	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -q -m "not frontend and not peer and not slow"
+	$(BIN)/pytest -q -n 4 --dist loadfile -m "not frontend and not peer and not slow"
 
 test: environment
 	@tools/servers.sh

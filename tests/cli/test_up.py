@@ -235,7 +235,7 @@ SCRIPTS = [
 
 @pytest.fixture
 def open_place():
-    """A directory that every account may read."""
+    """A directory that every account may read, with a name short enough for sockets in it."""
     with tempfile.TemporaryDirectory(prefix="test-up-") as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -427,15 +427,15 @@ def test_taken_port_is_said_with_what_to_do(server):
             command.assert_left_nothing()
 
 
-def test_port_without_permission_is_said_in_a_sentence(monkeypatch, capsys, tmp_path):
+def test_port_without_permission_is_said_in_a_sentence(monkeypatch, capsys, open_place):
     monkeypatch.setattr("portico.servers.front._Server.__init__", deny)
-    monkeypatch.setattr(up.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(up.tempfile, "tempdir", str(open_place))
     with keeping_signals():
         assert cli.main(["up", "--port", "80"]) == 1
     assert one_sentence(capsys.readouterr().err) == (
         "portico: cannot listen on 127.0.0.1 port 80: Permission denied"
     )
-    assert list(tmp_path.iterdir()) == []
+    assert list(open_place.iterdir()) == []
 
 
 def deny(*_):
@@ -455,11 +455,11 @@ class keeping_signals:  # noqa: N801 - reads as a word
 
 
 @pytest.fixture
-def empty_path(monkeypatch, tmp_path):
-    """No program is to be found; what is temporary goes to *tmp_path*."""
-    monkeypatch.setenv("PATH", str(tmp_path))
+def empty_path(monkeypatch, open_place):
+    """No program is to be found; what is temporary goes to *open_place*."""
+    monkeypatch.setenv("PATH", str(open_place))
     monkeypatch.setattr("portico.servers.launch.SYSTEM_DIRECTORIES", ("/nowhere",))
-    monkeypatch.setattr(up.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(up.tempfile, "tempdir", str(open_place))
 
 
 @pytest.mark.parametrize(
@@ -471,13 +471,13 @@ def empty_path(monkeypatch, tmp_path):
     ],
 )
 @pytest.mark.usefixtures("empty_path")
-def test_server_that_is_not_installed_is_said(server, via, words, tmp_path, capsys):
+def test_server_that_is_not_installed_is_said(server, via, words, open_place, capsys):
     with keeping_signals():
         assert cli.main(["up", str(HELLO), "--port", "0", "--server", server, "--via", via]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert words in one_sentence(err)
-    assert list(tmp_path.iterdir()) == []
+    assert list(open_place.iterdir()) == []
 
 
 DEATHS = [
@@ -513,7 +513,7 @@ def test_web_server_that_ends_by_itself_ends_all(server, via, number, how, words
         assert is_free(port_of(url))
 
 
-def test_engine_that_fails_ends_all(monkeypatch, tmp_path):
+def test_engine_that_fails_ends_all(monkeypatch, open_place):
     serve = up.Engine.serve
 
     def fail(engine):
@@ -522,7 +522,7 @@ def test_engine_that_fails_ends_all(monkeypatch, tmp_path):
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(up.Engine, "serve", fail)
-    monkeypatch.setattr(up.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(up.tempfile, "tempdir", str(open_place))
     with keeping_signals(), pytest.raises(ZeroDivisionError, match="a bug"):
         cli.main(["up", "--port", "0"])
-    assert list(tmp_path.iterdir()) == []
+    assert list(open_place.iterdir()) == []
