@@ -448,7 +448,9 @@ def test_ten_thousand_hostile_connections_and_a_thousand_good_requests(server):
     lines = server.lines()[told:]
     assert len(lines) <= sum(kind.lines[1] for kind, _ in planned)
     assert len(lines) >= sum(kind.lines[0] for kind, _ in planned)
-    assert max(map(len, lines)) < 400
+    # an address may stand in it twice; of what a peer sent, a line repeats little
+    most = 400 + 2 * max(len(str(one)) for one in server.addresses.values())
+    assert max(map(len, lines)) < most
     server.signal(signal.SIGTERM)
     assert server.ends() == 0
     assert "Traceback" not in server.stderr
