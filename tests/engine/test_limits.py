@@ -324,9 +324,16 @@ def test_web_server_that_sends_and_never_reads_is_given_up():
 
 @pytest.mark.parametrize(("spool", "files"), [(1_000_000, 0), (100_000, 1)])
 def test_body_kept_beyond_body_spool_bytes_goes_to_a_file(spool, files, monkeypatch):
-    made = []
+    made, kept = [], []
     make = leader._temporary_file
     monkeypatch.setattr(leader, "_temporary_file", lambda: made.append(1) or make())
+
+    class Counted(leader.Spool):
+        def append(self, data):
+            super().append(data)
+            kept.append(len(data))
+
+    monkeypatch.setattr(leader, "Spool", Counted)
     with (
         Running(writing_first, "scgi", body_spool_bytes=spool) as server,
         server.connect("scgi", receive_bytes=4096) as frontend,
@@ -334,6 +341,7 @@ def test_body_kept_beyond_body_spool_bytes_goes_to_a_file(spool, files, monkeypa
         # 64 KiB at most are with the request: the rest comes while nothing can be written
         frontend.begin(body=b"b" * 60_000, length=1_000_000, end=False)
         frontend.more(b"b" * 940_000, end=True)
+        until(lambda: sum(kept) > 900_000, "the rest of the body in the spool")
         assert bytes(frontend.finish().body[len(OUTPUT) :]) == b"1000000"
     assert len(made) == files
 
