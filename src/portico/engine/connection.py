@@ -258,9 +258,7 @@ class Connection(Stream):
         """Answer 503 to a request for which no thread became free in time; park what follows."""
         self._request_id = event.request_id
         self._body_ended = event.complete
-        self._answer_error(
-            RemoteProtocolError("no thread became free within queue_timeout", status_hint=503)
-        )
+        self._answer_late()
         if not self._is_over() or self.phase == DRAINING:
             return self.phase == DRAINING
         codec = self._codec
@@ -441,6 +439,12 @@ class Connection(Stream):
         most = self.engine.settings.max_body_bytes
         return LimitExceeded(
             f"a body of more than {most} octets", option="max_body_bytes", status_hint=413
+        )
+
+    def _answer_late(self) -> None:
+        """Answer 503 to a request that has waited for a thread for too long."""
+        self._answer_error(
+            RemoteProtocolError("no thread became free within queue_timeout", status_hint=503)
         )
 
     def _answer_error(self, error: RemoteProtocolError) -> None:

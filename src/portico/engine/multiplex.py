@@ -125,11 +125,7 @@ class Channel(Connection):
                 self._answer(event)
             else:
                 self._body_ended = event.complete
-                self._answer_error(
-                    RemoteProtocolError(
-                        "no thread became free within queue_timeout", status_hint=503
-                    )
-                )
+                self._answer_late()
         finally:
             self._is_over()
         return False
