@@ -61,8 +61,9 @@ def test_every_option_has_a_flag_a_variable_and_a_key(name, file):
         "mount": "/app",
         "disable_repairs": "some-name",
         "ajp_attributes": "SSL_CLIENT_S_DN",
-        "debug": "yes",
-    }.get(name, "77" if name != "max_params_bytes" else "7777")
+        "health": "/health",
+        "max_params_bytes": "7777",
+    }.get(name, "yes" if option.kind == "bool" else "77")
     if option.choices:
         value = option.choices[-1]
     if name == "max_params":

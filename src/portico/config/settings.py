@@ -155,6 +155,8 @@ def _read_text(option: Option, value: object) -> str:
 
 
 def _read_text_or_none(option: Option, value: object) -> str | None:
+    if type(value) is int and option.check is None:  # a user's number, which YAML takes for one
+        value = _brief(value)
     return None if value is None else _read_text(option, value)
 
 
@@ -288,6 +290,115 @@ class Settings:
         **_SECONDS | {"section": "concurrency"},
         doc="Longest wait of a request for a free thread; after it, the answer is 503.",
     )
+    workers: int = option(
+        1,
+        section="processes",
+        unit="processes",
+        least=0,
+        most=1000,
+        doc="Worker processes, which a parent starts, watches and replaces. With 0 the process that"
+        " was started serves by itself: nothing replaces it, and it cannot reload.",
+    )
+    on_demand: bool = option(
+        False,
+        section="processes",
+        doc="Whether workers start when requests come, up to `workers`, and leave when idle.",
+    )
+    worker_idle_timeout: float = option(
+        60.0,
+        **_SECONDS | {"section": "processes"},
+        doc="With `on_demand`: how long a worker may have neither request nor connection before it"
+        " leaves.",
+    )
+    preload: bool = option(
+        False,
+        section="processes",
+        doc="Whether the application is loaded once, in a process that all workers of a generation"
+        " are forked from: they start at once and share its memory. It must not have threads or"
+        " open connections by then.",
+    )
+    startup_timeout: float = option(
+        60.0,
+        **_SECONDS | {"section": "processes"},
+        doc="How long a worker may take to load the application and answer its health request.",
+    )
+    health: str | None = option(
+        None,
+        section="processes",
+        metavar="PATH",
+        check=_check_mount,
+        example="/health",
+        doc="Path that each new worker asks its application for before it serves anybody; a status"
+        " of 400 or more, or an exception, means that it cannot serve.",
+    )
+    max_requests: int = option(
+        0,
+        section="processes",
+        unit="requests",
+        least=0,
+        most=1_000_000_000,
+        doc="Requests after which a worker is replaced; 0 means never.",
+    )
+    max_lifetime: float = option(
+        0.0,
+        section="processes",
+        unit="seconds",
+        least=0,
+        most=31_536_000,
+        doc="Age at which a worker is replaced; 0 means never.",
+    )
+    recycle_jitter: int = option(
+        10,
+        section="processes",
+        unit="percent",
+        least=0,
+        most=100,
+        doc="By how much, at random and at most, each worker's `max_requests` and `max_lifetime`"
+        " are raised, so that not all are due at once.",
+    )
+    max_memory: int = option(
+        0,
+        section="processes",
+        unit="bytes",
+        least=0,
+        most=1_099_511_627_776,
+        doc="Resident memory above which a worker is replaced, looked at after requests; 0 means"
+        " never.",
+    )
+    reload: bool = option(
+        False,
+        section="processes",
+        doc="Whether changed code is loaded by itself, for development.",
+    )
+    user: str | None = option(
+        None,
+        section="processes",
+        metavar="NAME",
+        example="www-data",
+        doc="User that the workers become, by name or number, once the sockets are open; with its"
+        " supplementary groups. Only root can do that.",
+    )
+    group: str | None = option(
+        None,
+        section="processes",
+        metavar="NAME",
+        example="www-data",
+        doc="Group that the workers get, by name or number; that of `user` by default.",
+    )
+    pid_file: str | None = option(
+        None,
+        section="processes",
+        metavar="PATH",
+        example="/run/portico.pid",
+        doc="File for the parent's process id, locked as long as that runs.",
+    )
+    status_socket: str | None = option(
+        None,
+        section="processes",
+        metavar="PATH",
+        example="/run/portico-status.sock",
+        doc="Unix socket on which `portico status` asks; for the user alone who started Portico.",
+    )
     max_params_bytes: int = option(
         _LIMITS.max_params_bytes,
         **_OCTETS,
@@ -382,6 +493,28 @@ class Settings:
     )
     graceful_timeout: float = option(
         30.0, **_SECONDS, doc="How long running requests may take to finish at shutdown."
+    )
+    log_file: str | None = option(
+        None,
+        section="logging",
+        metavar="PATH",
+        example="/var/log/portico/error.log",
+        doc="File for the log and all that is written to standard error; SIGUSR1 opens it anew.",
+    )
+    access_log: str | None = option(
+        None,
+        section="logging",
+        metavar="PATH",
+        example="/var/log/portico/access.log",
+        doc="File for one line a request, `-` for standard output; SIGUSR1 opens it anew. Off by"
+        " default: the web server keeps one.",
+    )
+    access_format: str = option(
+        "combined",
+        section="logging",
+        metavar="FORMAT",
+        choices=("combined", "json"),
+        doc="Form of the access log: Apache's combined format and fields behind it, or JSON lines.",
     )
     errors_to: str = option(
         "log",
