@@ -191,7 +191,7 @@ def test_command_line_beats_environment_beats_file(tmp_path):
 def test_log_is_as_loud_as_it_is_told():
     bind = "scgi://127.0.0.1:0"
     with serving(HELLO, "--bind", bind, "--log-level", "error") as command:
-        eventually(lambda: listens(command.pid), "listening")
+        eventually(lambda: any(map(listens, command.children())), "listening")
         command.kill(signal.SIGTERM)
         assert (command.finish(), command.out, command.err) == (0, "", "")
 
@@ -296,7 +296,8 @@ def test_log_tells_the_start_and_the_end(number):
         command.kill(number)
         assert command.finish() == 0
         assert command.out == ""
-        start, end = command.err.splitlines()
+        start, stopping, end = command.err.splitlines()
+        assert "INFO stopping" in stopping
         assert re.fullmatch(LINE, start)
         assert start.endswith(f"INFO serving {HELLO} on {bind} (up to 16 threads)")
         assert re.fullmatch(LINE, end)
@@ -336,10 +337,10 @@ def test_second_signal_ends_it_at_once(slow, tmp_path):
         binds(command)
         with asking(tmp_path / "a.sock"):
             command.await_text("called")
-            command.kill(signal.SIGINT)
+            command.kill(signal.SIGTERM)
             eventually(lambda: not (tmp_path / "a.sock").exists(), "the end of accepting")
             assert command.running()
-            command.kill(signal.SIGINT)
+            command.kill(signal.SIGTERM)
             assert command.finish(5) == 1
             command.assert_left_nothing()
 

@@ -693,15 +693,26 @@ def serve(tmp_path):
         process.__exit__()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("threads", [1, 4])
-def test_signal_ends_the_process_gracefully(serve, number, threads):
+def test_sigint_ends_the_process_at_once(serve, threads):
+    process, path = serve("--threads", threads)
+    with Frontend("fastcgi", path) as busy:
+        busy.begin("/slow?60")
+        process.wait_for("entered")
+        process.signal(signal.SIGINT)
+        assert process.ends() in {0, 1}
+        with pytest.raises((RemoteProtocolError, ConnectionResetError)):
+            busy.finish()
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_sigterm_ends_the_process_gracefully(serve, threads):
     process, path = serve("--threads", threads)
     with Frontend("fastcgi", path) as idle, Frontend("fastcgi", path) as busy:
         assert idle.ask().body == b"done"
         busy.begin("/slow?0.5")
         process.wait_for("entered")
-        process.signal(number)
+        process.signal(signal.SIGTERM)
         assert busy.finish().body == b"done"
         assert busy.ends() == "eof"
         assert idle.ends() == "eof"

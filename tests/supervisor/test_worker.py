@@ -92,7 +92,7 @@ def test_signal_may_come_while_a_thread_is_being_started():
         handled = threading.Event()
 
         def handle():
-            stopper.stop(signal.SIGTERM, None)
+            stopper.take(signal.SIGTERM, None)
             handled.set()
 
         with threading._active_limbo_lock:
@@ -108,7 +108,7 @@ def test_stop_needs_no_thread(monkeypatch):
     with Running(hello, "scgi") as server:
         stopper = worker._Stopper(server.engine, WAIT)
         monkeypatch.setattr(_thread, "start_new_thread", refuse)
-        stopper.stop(signal.SIGTERM, None)
+        stopper.take(signal.SIGTERM, None)
         monkeypatch.undo()
         server.thread.join(WAIT)
         assert not server.thread.is_alive()
@@ -122,10 +122,10 @@ def test_end_for_good_is_told(tmp_path):
         "from portico.supervisor import worker\n"
         "class Engine:\n"
         "    stopping = False\n"
-        "    def stop(self):\n"
+        "    def stop(self, seconds, *, hand_over):\n"
         "        self.stopping = True\n"
         "stopper = worker._Stopper(Engine(), 0.0)\n"
-        "stopper.stop(signal.SIGTERM, None)\n"
+        "stopper.take(signal.SIGTERM, None)\n"
         "time.sleep(60)\n"
     )
     with Process(tmp_path, script) as process:

@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from portico.codecs import AUTO, PROTOCOLS
@@ -20,6 +21,7 @@ from portico.config import resolve
 from portico.config.application import load_application
 from portico.errors import ConfigError
 from portico.supervisor import worker
+from portico.supervisor.generation import Service
 from portico.transports.bind import parse
 from portico.transports.listen import open_listeners
 
@@ -42,38 +44,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal says stop."""
-    settings, _ = resolve.resolve(arguments, os.environ, arguments.config)
+    service = _read(arguments)
     logging.basicConfig(
-        level=settings.log_level.upper(),
+        level=service.settings.log_level.upper(),
         format="%(asctime)s portico[%(process)d] %(levelname)s %(message)s",
         stream=sys.stderr,
     )
+    if service.settings.workers and hasattr(os, "fork"):
+        from portico.supervisor.service import supervise  # noqa: PLC0415 - POSIX only
+
+        status = supervise(service, lambda: _read(arguments))
+        log.info("stopped")
+        return status
+    _serve_alone(service)
+    return 0
+
+
+def _read(arguments: argparse.Namespace) -> Service:
+    """Read the configuration.
+
+    Raises:
+        ConfigError: it has a mistake.
+    """
+    settings, _ = resolve.resolve(arguments, os.environ, arguments.config)
     if not settings.bind:
         raise ConfigError(
             "nothing to listen on; add --bind, e.g. --bind scgi://127.0.0.1:4000", key="bind"
         )
-    binds = [_parse(url) for url in settings.bind]
-    application = load_application(arguments.app)
+    return Service(
+        settings=settings,
+        binds=tuple(_parse(url) for url in settings.bind),
+        load=partial(load_application, arguments.app),
+        name=arguments.app,
+    )
+
+
+def _serve_alone(service: Service) -> None:
+    """Serve in this very process."""
+    application = service.load()
     early: list[int] = []
     _on_signal(lambda number, _: early.append(number))  # no socket must be left half made
-    listeners = open_listeners(binds)
+    listeners = open_listeners(service.binds)
     try:
         _on_signal(_leave)  # the worker's own take over once it runs
         if early:
-            return 0
+            return
         for listener in listeners:
             log.info(
                 "serving %s on %s (up to %d threads)",
-                arguments.app,
+                service.name,
                 listener.bind,
-                settings.threads,
+                service.settings.threads,
             )
-        worker.run(application, listeners, settings)
+        worker.run(application, listeners, service.settings)
     finally:
         for listener in listeners:
             listener.close()  # removes the socket's file
         log.info("stopped")
-    return 0
 
 
 def _parse(url: str) -> Bind:

@@ -123,6 +123,10 @@ class Connection(Stream):
         """Give the gate where it came in, and the peer's address."""
         return self._gate, self._address
 
+    def is_free(self) -> bool:
+        """Whether nothing of a request is in it, so that another process could go on with it."""
+        return self._codec.idle and not self._codec.pending
+
     def peer_gone(self) -> bool:
         """Whether the peer is gone; so it is once the connection has ended."""
         return self._peer_gone()  # by the class of the moment: applications keep this method
@@ -304,7 +308,7 @@ class Connection(Stream):
             self._spool = None
         if self._broken:
             return False
-        if self._codec.keep_open and not self.engine.stopping:
+        if self._codec.keep_open and self.engine.keeps:
             return True
         if self._body_ended and not self._codec.excess:
             return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from portico import __version__
 from portico.codecs import AUTO, PROTOCOLS, server_codec_maker
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from portico.codecs import ServerCodec
     from portico.config.settings import Settings
+    from portico.engine.handover import Handover
     from portico.engine.leader import Engine
     from portico.transports.listen import Listener
 
@@ -88,6 +89,12 @@ class Gate:
                 gate.errors_to_frontend = _takes_errors(name, settings)
                 gate.make_codec = _codec_maker(name, listener, settings)
                 gate.rules = EnvironRules({**base, "portico.protocol": name}, mounting)
+
+    def standing_at(self, handover: Handover) -> Gate:
+        """Give a copy for what other processes hand over; the engine looks up each one's own."""
+        gate = copy(self)
+        gate.listener = cast("Listener", handover)  # to the poller and accept() it is one
+        return gate
 
 
 def _takes_errors(protocol: str, settings: Settings) -> bool:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from portico.config.settings import Settings
+    from portico.engine.handover import Handover
     from portico.engine.multiplex import Multiplexer
     from portico.events import RequestReceived
     from portico.transports.listen import Listener
@@ -57,6 +58,9 @@ _FULL_SECONDS = 60.0
 #: Seconds until accepting is tried again after such an error.
 _SHORTAGE_PAUSE = 0.5
 
+#: Seconds until handing over is tried again where the queue was full.
+_HANDOVER_PAUSE = 0.05
+
 
 class Engine:
     """The threads of one process, serving one application on some listeners.
@@ -66,6 +70,8 @@ class Engine:
         listeners: Open listeners; owned and closed by the engine.
         settings: Threads, timeouts (seconds) and ceilings.
         errors: ``wsgi.errors``; the process's standard error by default.
+        handover: Where kept connections come from, and go to, between the processes that share
+            the listeners.
 
     Attributes:
         leader: The thread that holds the token; None while every thread is in a request.
@@ -74,17 +80,19 @@ class Engine:
         idle_until: When a connection that has just become idle has waited for too long.
         pace: What is known of slow requests.
         stopping: Whether the engine has been told to end.
+        keeps: Whether a connection that its web server keeps stays open behind a request.
         deadlines: The limits of time, and who watches them.
         wants_recycling: Whether a request was interrupted, which can leave the application's
             locks held: the process is better replaced once its requests are done.
     """
 
     __slots__ = (
-        "_closing", "_first", "_full_told", "_gates", "_idle", "_lock", "_lost", "_most_threads",
-        "_over", "_parking", "_paused", "_poll_until", "_poller", "_ready", "_roomy",
-        "_stop_deadline", "_stop_signals", "_threads", "_timers", "_waiting", "_waker", "_watchdog",
-        "deadlines", "idle_until", "leader", "now", "pace", "settings", "stopping", "turns",
-        "wants_recycling",
+        "_alive", "_closing", "_first", "_full_told", "_gates", "_handover", "_idle", "_lock",
+        "_lost", "_most_threads", "_over", "_parking", "_paused", "_places", "_poll_until",
+        "_poller", "_ready", "_roomy", "_stop_deadline", "_stop_signals", "_threads", "_timers",
+        "_waiting", "_waker", "_watchdog",
+        "deadlines", "idle_until", "keeps", "leader", "now", "pace", "settings", "stopping",
+        "turns", "wants_recycling",
     )  # fmt: skip
 
     def __init__(
@@ -93,6 +101,8 @@ class Engine:
         listeners: list[Listener],
         settings: Settings,
         errors: object = None,
+        *,
+        handover: Handover | None = None,
     ) -> None:
         self.settings = settings
         self.deadlines = Deadlines(self)
@@ -101,12 +111,17 @@ class Engine:
         self._gates = [
             Gate(listener, application, settings, self, stream) for listener in listeners
         ]
+        self._places = {gate.name: gate for gate in self._gates}
+        self._handover = handover
+        if handover is not None:
+            self._gates.append(self._gates[0].standing_at(handover))
         self.leader: Worker | None = None
         self.turns = 0
         self.now = time.monotonic()
         self.idle_until = self.now + settings.idle_timeout
         self.pace = Pace()
         self.stopping = False
+        self.keeps = True
         self._over = False
         self._lock = threading.Lock()
         self._idle: list[Worker] = []
@@ -124,24 +139,29 @@ class Engine:
         self._paused = False
         self._full_told = -inf
         # descriptors waiting up to which there is room whatever the threads do
-        self._roomy = settings.max_connections - settings.threads + len(listeners)
+        self._roomy = settings.max_connections - settings.threads + len(self._gates)
         self._closing = False
         self._stop_deadline = inf
         self._stop_signals: frozenset[int] = frozenset()
+        self._alive = -1
         self._watchdog = Watchdog(self)
 
     # -- from outside ----------------------------------------------------------------------
 
-    def serve(self, stop_signals: frozenset[int] = frozenset()) -> None:
+    def serve(self, stop_signals: frozenset[int] = frozenset(), *, alive: int = -1) -> None:
         """Serve until `stop`, in this thread and as many more as the requests need.
 
         Args:
             stop_signals: Numbers of signals that mean `stop`; with any, this must be the main
-                thread. Their handlers may do more.
+                thread. Their handlers may do more, and have run by the time it is looked at.
+            alive: A pipe whose end means `stop` as well.
         """
         self._stop_signals = stop_signals
         self._waiting[self._waker.fd] = self._waker
         self._poller.register(self._waker.fd)
+        self._alive = alive
+        if alive >= 0:
+            self._poller.register(alive)
         for gate in self._gates:
             self._waiting[gate.listener.fd] = gate
             self._poller.register(gate.listener.fd)
@@ -159,14 +179,20 @@ class Engine:
                 signal.set_wakeup_fd(before)
             self._end()
 
-    def stop(self) -> None:
-        """Accept no more, finish what runs (at most `graceful_timeout` seconds), return.
+    def stop(self, seconds: float | None = None, *, hand_over: bool = False) -> None:
+        """Accept no more, finish what runs, return.
 
-        Takes no lock, so a signal handler may call it.
+        Takes no lock, so a signal handler may call it; again as well, to shorten the time.
+
+        Args:
+            seconds: How long what runs may take; `graceful_timeout` by default.
+            hand_over: Whether kept connections go on in other processes instead of being closed.
         """
-        if not self.stopping:
-            self._stop_deadline = time.monotonic() + self.settings.graceful_timeout
-            self.stopping = True
+        if seconds is None:
+            seconds = self.settings.graceful_timeout
+        self._stop_deadline = min(self._stop_deadline, time.monotonic() + seconds)
+        self.keeps = hand_over and self._handover is not None
+        self.stopping = True
         self._waker.wake()
 
     # -- the leader ------------------------------------------------------------------------
@@ -193,7 +219,7 @@ class Engine:
                     continue
                 connection: Served = accepted
             elif type(item) is Waker:
-                if not self._stop_signals.isdisjoint(self._waker.drain()):
+                if not self._stop_signals.isdisjoint(self._waker.drain()) and not self.stopping:
                     self.stop()
                 continue
             else:
@@ -252,6 +278,8 @@ class Engine:
             timeout = RESERVE_SECONDS if reserved else 0.0
         if self.stopping:
             left = max(0.0, self._stop_deadline - self.now)
+            if self.keeps and self._idle_connections():
+                left = min(left, _HANDOVER_PAUSE)  # the others have not taken the last ones yet
             timeout = left if timeout is None else min(timeout, left)
         fds = self._poller.poll(timeout)
         self._poll_until = 0.0  # until the next poll, which looks at the timers itself
@@ -262,6 +290,8 @@ class Engine:
             item = waiting.get(fd)
             if item is not None:
                 self._ready.append(item)
+            elif fd == self._alive:
+                self._be_orphaned()
         if next_at <= self.now:
             self._expire()
         return True
@@ -287,11 +317,25 @@ class Engine:
                 log.debug("%s: accept: %s", gate.name, error)
             return None
         if listener.checks_peers and not listener.permits(fd, address):
+            if cast("object", listener) is self._handover:
+                return self._adopt(fd, address, worker)
             log.warning("%s: %s is not allowed", gate.name, listener.peer_name(address, fd))
             os.close(fd)
             return None
         os.set_blocking(fd, False)
         return Connection(fd, address, gate, worker)
+
+    def _adopt(self, fd: int, origin: tuple[str, Any], worker: Worker) -> Connection | None:
+        """Go on with a connection that another process has handed over."""
+        place, address = origin
+        gate = self._places.get(place)
+        if gate is None:  # a reload has taken its listener away
+            os.close(fd)
+            return None
+        connection = Connection(fd, address, gate, worker)
+        connection.phase = IDLE
+        connection.deadline = self.idle_until
+        return connection
 
     def _open_connections(self) -> int:
         """Count the connections: waiting, parked, and one for each thread in a request."""
@@ -656,9 +700,11 @@ class Engine:
 
     def _stop_is_complete(self) -> bool:
         """Go on stopping; whether nothing is left to wait for."""
-        for item in list(self._waiting.values()):
-            if not isinstance(item, (Gate, Waker)) and item.phase == IDLE:
+        for item in self._idle_connections():
+            if not self.keeps:
                 self._drop(item)
+            elif item.is_free():
+                self._pass_on(item)
         with self._lock:
             busy = self._threads - len(self._idle) - 1
             left = busy + len(self._parking) + len(self._waiting) - 1
@@ -672,8 +718,47 @@ class Engine:
             self._idle.clear()
         return True
 
+    def _idle_connections(self) -> list[Served]:
+        return [
+            item
+            for item in list(self._waiting.values())
+            if not isinstance(item, (Gate, Waker)) and item.phase == IDLE
+        ]
+
+    def _pass_on(self, connection: Served) -> None:
+        """Let another process go on with a kept connection; it stays if none has room for it."""
+        gate, address = connection.origin()
+        self.unwatch(connection)
+        try:
+            if cast("Handover", self._handover).send(connection.fd, gate.name, address):
+                connection.close()
+                return
+        except OSError as error:
+            log.debug("%s: cannot be handed over: %s", connection.peer_name(), error)
+            self._drop(connection)
+            return
+        self._await(connection)
+
+    def _be_orphaned(self) -> None:
+        """End, as nobody starts others any more."""
+        self._poller.unregister(self._alive)
+        self._alive = -1
+        log.warning("the parent process is gone; stopping")
+        self.stop()
+
+    def _accept_the_last(self) -> None:
+        """Take what the kernel has accepted for us: nobody else will."""
+        worker = cast("Worker", self.leader)
+        for gate in self._gates:
+            room = self.settings.max_connections - self._open_connections()
+            while room > 0 and (connection := self._accept(gate, worker)) is not None:
+                self._ready.append(connection)
+                room -= 1
+
     def _close_listeners(self) -> None:
         """Accept no more, and have one last look at the idle connections."""
+        if not self.keeps and self._stop_deadline > self.now:
+            self._accept_the_last()
         with self._lock:
             self._closing = True
             for gate in self._gates:
@@ -681,12 +766,9 @@ class Engine:
                 if not self._paused:
                     self._poller.unregister(gate.listener.fd)
                 gate.listener.close()
-            # a request may have come on them that nobody has read
-            self._ready.extend(
-                item
-                for item in self._waiting.values()
-                if not isinstance(item, (Gate, Waker)) and item.phase == IDLE
-            )
+            if not self.keeps:
+                # a request may have come on them that nobody has read
+                self._ready.extend(self._idle_connections())
 
     def _end(self) -> None:
         """Let go of everything; after a failure too."""

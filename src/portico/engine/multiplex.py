@@ -244,6 +244,14 @@ class Multiplexer(Stream):
 
     # -- for the engine --------------------------------------------------------------------
 
+    def origin(self) -> tuple[Gate, Any]:
+        """Give the gate where it came in, and the peer's address."""
+        return self.gate, self.address
+
+    def is_free(self) -> bool:
+        """Whether nothing of a request is in it, so that another process could go on with it."""
+        return self.codec.idle and not self._skips
+
     def start(self, owner: Connection, events: list[Event]) -> None:
         """Go on where the plain connection has stopped, and wait in the poller for more.
 
@@ -457,7 +465,7 @@ class Multiplexer(Stream):
             return False
         elif self.phase == DRAINING:
             return True
-        elif not self.codec.keep_open or self.engine.stopping:
+        elif not self.codec.keep_open or not self.engine.keeps:
             if not self._skips:
                 return False
             # Closing over unread octets would reset the connection and could destroy a response.

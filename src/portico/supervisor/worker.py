@@ -1,4 +1,4 @@
-"""One process that serves: from its signals to its end."""
+"""One process that serves: from its start, or the fork, through its signals to its end."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ import os
 import signal
 import threading
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from portico.engine.leader import Engine
+from portico.errors import ApplicationError, ConfigError, PorticoError
+from portico.supervisor.child import FAILED, LEAVING, READY, RETIRE, STOP_AT_ONCE, Mouthpiece
+from portico.supervisor.health import check_health
 
 try:
     import resource
@@ -23,11 +27,42 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from portico.config.settings import Settings
+    from portico.engine.handover import Handover
+    from portico.supervisor.child import Orders
+    from portico.supervisor.generation import Service
     from portico.transports.listen import Listener
 
 log = logging.getLogger("portico")
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+#: Signals that are the parent's business; a terminal sends them to all processes alike.
+_PASSED_OVER = ("SIGINT", "SIGHUP", "SIGTTIN", "SIGTTOU", "SIGUSR1")
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What a worker is to do.
+
+    Attributes:
+        slot: Its place in the scoreboard.
+        generation: Number of its generation.
+        service: What it serves.
+        listeners: Where; its copies are its own.
+        fd: Pipe in which it tells its parent what happens; owned.
+        alive: Pipe that ends with the parent; owned.
+        orders: How it is to take SIGTERM.
+        handover: Where kept connections go when it retires.
+    """
+
+    slot: int
+    generation: int
+    service: Service
+    listeners: list[Listener]
+    fd: int
+    alive: int
+    orders: Orders
+    handover: Handover
 
 
 def run(
@@ -39,8 +74,8 @@ def run(
 ) -> None:
     """Serve in this process until a signal says stop.
 
-    SIGTERM and SIGINT end it gracefully: what runs is finished, for ``graceful_timeout`` seconds
-    at most. A second signal ends it at once. Off the main thread no signals are taken.
+    SIGTERM ends it gracefully: what runs is finished, for ``graceful_timeout`` seconds at most.
+    SIGINT, and a second signal, end it at once. Off the main thread no signals are taken.
 
     Args:
         application: The WSGI callable.
@@ -65,13 +100,76 @@ def run(
         engine.serve()
         return
     stopper = _Stopper(engine, settings.graceful_timeout)
-    before = {number: signal.signal(number, stopper.stop) for number in _SIGNALS}
+    before = {number: signal.signal(number, stopper.take) for number in _SIGNALS}
     try:
         engine.serve(frozenset(_SIGNALS))
     finally:
         stopper.done()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def serve(post: Post) -> int:
+    """Do what a forked worker does; gives the process's exit status.
+
+    Its parent's signals are blocked so far.
+    """
+    mouthpiece = Mouthpiece(post.fd)
+    settings = post.service.settings
+    for name in _PASSED_OVER:
+        # no SIG_IGN: programs that the application starts would inherit that
+        signal.signal(getattr(signal, name), _pass_over)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)  # nothing is lost while it does not serve
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    try:
+        engine = _prepare(post)
+    except PorticoError as error:
+        mouthpiece.tell(FAILED, str(error))
+        return 2
+    stopper = _Stopper(engine, settings.graceful_timeout, post.orders, mouthpiece)
+    signal.signal(signal.SIGTERM, stopper.take)
+    signal.signal(signal.SIGQUIT, _show_stacks)
+    mouthpiece.tell(READY)
+    try:
+        engine.serve(frozenset({signal.SIGTERM}), alive=post.alive)
+    finally:
+        stopper.done()
+    return 0
+
+
+def _prepare(post: Post) -> Engine:
+    """Load the application and make it ready to serve.
+
+    Raises:
+        PorticoError: it cannot be loaded, or its health request fails.
+    """
+    settings = post.service.settings
+    _allow_descriptors(settings.max_connections)
+    application = post.service.load()
+    if settings.health is not None:
+        try:
+            check_health(application, settings.health, mount=settings.mount, base={})
+        except ApplicationError as error:
+            raise ConfigError(f"application {post.service.name}: {error}", key="health") from None
+    gc.collect()
+    gc.freeze()
+    return Engine(application, post.listeners, settings, handover=post.handover)
+
+
+def _pass_over(number: int, frame: FrameType | None) -> None:
+    """Take a signal that is for the parent."""
+
+
+def _show_stacks(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's interface
+    """Write down where each thread is, and leave."""
+    import faulthandler  # noqa: PLC0415 - for this alone
+
+    with suppress(OSError, ValueError):  # standard error may be closed
+        os.write(2, f"portico: process {os.getpid()} was told to quit; its threads:\n".encode())
+        faulthandler.dump_traceback(2, all_threads=True)
+    os._exit(128 + number)
 
 
 def _allow_descriptors(connections: int) -> None:
@@ -89,35 +187,54 @@ def _allow_descriptors(connections: int) -> None:
 
 
 class _Stopper:
-    """Ends an engine: gracefully first, then for good."""
+    """Ends an engine: gracefully first, then for good.
 
-    def __init__(self, engine: Engine, graceful_seconds: float) -> None:
+    Args:
+        engine: What is ended.
+        graceful_seconds: How long requests may take to finish.
+        orders: How SIGTERM is to be taken; graceful, and nobody else serves, without them.
+        mouthpiece: Where the parent is told that a worker leaves.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        graceful_seconds: float,
+        orders: Orders | None = None,
+        mouthpiece: Mouthpiece | None = None,
+    ) -> None:
         self._engine = engine
-        self._seconds = graceful_seconds + 1.0
+        self._seconds = graceful_seconds
+        self._orders = orders
+        self._mouthpiece = mouthpiece
         self._done = _thread.allocate_lock()
         self._done.acquire()
         self.waits = False
 
-    def stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - signal's interface
+    def take(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - signal's interface
         """Take a signal.
 
         Runs between any two steps of the main thread, so it takes no lock: `threading.Thread`
         has some, and the main thread may be starting a thread just now.
         """
-        if self.waits:
+        order = self._orders.get() if self._orders is not None else None
+        if order == STOP_AT_ONCE or number == signal.SIGINT:
+            self._seconds = 0.0
+        elif self.waits and order is None:
             _exit_now()
+        if self._mouthpiece is not None and not self.waits:
+            self._mouthpiece.tell(LEAVING)
         self.waits = True
-        self._engine.stop()
+        self._engine.stop(self._seconds, hand_over=order == RETIRE)
         # The engine keeps the deadline itself while a thread of it polls. This is for the case
         # that every thread, the main one too, sits in a request that does not end.
-        try:
-            _thread.start_new_thread(self._wait, ())
-        except RuntimeError:
-            return  # no thread to be had; a second signal ends the process all the same
+        with suppress(RuntimeError):  # no thread to be had
+            _thread.start_new_thread(self._wait, (self._seconds + 1.0,))
 
-    def _wait(self) -> None:
-        if not self._done.acquire(timeout=self._seconds):
+    def _wait(self, seconds: float) -> None:
+        if not self._done.acquire(timeout=seconds):
             _exit_now()
+        self._done.release()  # for the next one that waits
 
     def done(self) -> None:
         """Take note that the engine has ended."""

@@ -31,6 +31,7 @@ class Listener:
     Attributes:
         fd: The descriptor; -1 once closed.
         bind: Where it listens: the port that the kernel chose, the secret read from its file.
+        configured: The same as it was asked for.
         accept: Takes a connection: its descriptor, owned by the caller, and the peer's address.
         checks_peers: Whether `permits` may say no.
     """
@@ -44,6 +45,7 @@ class Listener:
         "accept",
         "bind",
         "checks_peers",
+        "configured",
         "fd",
     )
 
@@ -56,6 +58,7 @@ class Listener:
         self._rule = _peer_rule(bind, local=local)
         self.checks_peers = bool(self._networks or self._rule)
         self.bind = bind
+        self.configured = bind
         self.fd = sock.fileno()
         # The C method below socket.accept, which makes no socket object: a connection that is
         # accepted, served and closed costs 4.4 µs instead of 6.3.
@@ -113,6 +116,28 @@ class Listener:
             return f"{name} (uid {uid}, gid {gid}, pid {pid})"
         return name
 
+    def renewed(self, bind: Bind) -> Listener:
+        """Give a listener on the same socket with the options of *bind*; it takes this one's place.
+
+        Who may connect, the protocol and its secret change; what the system fixed when the socket
+        was made does not.
+
+        Args:
+            bind: Of the same transport and address.
+
+        Raises:
+            ConfigError: as `open_listener`.
+        """
+        now = bind.with_secret()
+        if self._sock.family != _AF_UNIX:
+            host, port = self._sock.getsockname()[:2]
+            check_exposed(replace(now, port=port), host)
+            if bind.transport == "tcp":
+                now = replace(now, port=port)
+        listener = Listener(self._sock, now, self._file)
+        listener.configured = bind
+        return listener
+
     def close(self) -> None:
         """Remove the socket file if it is ours, and close; does nothing the second time."""
         if self.fd >= 0:
@@ -129,7 +154,12 @@ def open_listener(bind: Bind) -> Listener:
         ConfigError: the bind is unsafe or impossible; says what to change.
         TransportError: the system refuses; says what to do.
     """
-    bind = bind.with_secret()
+    listener = _open(bind.with_secret())
+    listener.configured = bind
+    return listener
+
+
+def _open(bind: Bind) -> Listener:
     if bind.transport == "tcp":
         return _open_tcp(bind)
     if bind.transport == "unix":

@@ -1,0 +1,133 @@
+"""What the parent knows of one worker, and how that worker talks to it.
+
+A worker tells its parent what happens to it by lines of JSON in a pipe; the parent tells it what
+to do by signals, and by a word in shared memory that says how to take them.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from portico.supervisor.generation import Generation
+
+#: States of a worker. It loads, then serves; retiring, it takes nothing new.
+STARTING, SERVING, RETIRING = "starting", "serving", "retiring"
+
+#: Kinds of messages: it serves; it cannot serve; it has been told to leave; it had better be
+#: replaced. The last three say why.
+READY, FAILED, LEAVING, WORN = "ready", "failed", "leaving", "worn"
+
+#: How workers are to take SIGTERM: others go on, nobody goes on, nobody goes on and none waits.
+RETIRE, STOP, STOP_AT_ONCE = range(3)
+
+#: Characters of a message's text: with its escapes it fits into an empty pipe.
+_MOST_TEXT = 8000
+
+_READ_BYTES = 65_536
+
+
+class Orders:
+    """How to take SIGTERM: one octet of shared memory, written by the parent alone."""
+
+    __slots__ = ("_shared",)
+
+    def __init__(self) -> None:
+        self._shared = mmap.mmap(-1, 1)
+
+    def set(self, order: int) -> None:
+        """Say that SIGTERM means *order* from now on."""
+        self._shared[0] = order
+
+    def get(self) -> int:
+        """Give what SIGTERM means."""
+        return self._shared[0]
+
+
+class Mouthpiece:
+    """A worker's end of the pipe; owns it.
+
+    Args:
+        fd: The pipe's writing end.
+    """
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        os.set_blocking(fd, False)
+
+    def tell(self, kind: str, text: str = "") -> None:
+        """Send a message; nothing happens if the parent is gone. A signal handler may call it."""
+        line = json.dumps([kind, text[:_MOST_TEXT]]) + "\n"
+        with suppress(OSError):
+            os.write(self._fd, line.encode())
+
+
+class Child:
+    """One worker process, seen by its parent.
+
+    Attributes:
+        pid: Its process.
+        slot: Its place in the scoreboard; 1 for the first.
+        generation: What it serves.
+        fd: The pipe in which it talks; -1 once it has ended that.
+        started: When it was started, monotonic seconds.
+        born: The same in seconds since the epoch.
+        state: `STARTING`, `SERVING` or `RETIRING`.
+        replaces: The worker that retires once this one serves.
+        failure: Why it cannot serve, as it said itself; or why it was killed.
+    """
+
+    __slots__ = (
+        "_rest", "born", "failure", "fd", "generation", "pid", "replaces", "slot", "started",
+        "state",
+    )  # fmt: skip
+
+    def __init__(self, pid: int, slot: int, generation: Generation, fd: int) -> None:
+        self.pid = pid
+        self.slot = slot
+        self.generation = generation
+        self.fd = fd
+        self.started = time.monotonic()
+        self.born = time.time()
+        self.state = STARTING
+        self.replaces: Child | None = None
+        self.failure = ""
+        self._rest = b""
+
+    def __str__(self) -> str:
+        return f"worker {self.slot} (process {self.pid})"
+
+    def hear(self) -> list[tuple[str, str]] | None:
+        """Read what it has said: kinds and texts; None once it will say no more."""
+        try:
+            data = os.read(self.fd, _READ_BYTES)
+        except BlockingIOError:
+            return []
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if not data:
+            return None
+        self._rest = self._rest[-_READ_BYTES:]
+        messages = []
+        for line in lines:
+            with suppress(ValueError):  # the application has found the descriptor
+                kind, text = json.loads(line)
+                messages.append((str(kind), str(text)))
+        return messages
+
+    def signal(self, number: int) -> None:
+        """Send it a signal; it may have ended already."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def close(self) -> None:
+        """Close the pipe."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1

@@ -1,0 +1,51 @@
+"""What is served: the service as configured, and each generation of workers that serves it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from portico.config.settings import Settings
+    from portico.transports.bind import Bind
+    from portico.transports.listen import Listener
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One reading of the configuration.
+
+    Attributes:
+        settings: All settings.
+        binds: Where to listen.
+        load: Gives the application; called in each worker, as it may import anything. Raises
+            `ConfigError`.
+        name: How the operator names the application.
+    """
+
+    settings: Settings
+    binds: tuple[Bind, ...]
+    load: Callable[[], Callable[..., Any]]
+    name: str
+
+
+@dataclass(slots=True, eq=False)
+class Generation:
+    """The workers that were started with one reading of the configuration.
+
+    Attributes:
+        number: 1 for the first.
+        service: What they serve.
+        listeners: Where they listen; owned by the parent, and shared with other generations.
+        wanted: How many workers there are to be.
+    """
+
+    number: int
+    service: Service
+    listeners: list[Listener]
+    wanted: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.wanted = self.service.settings.workers
