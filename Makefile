@@ -1,6 +1,7 @@
 # make demo   see a page that a WSGI application serves behind a web server
 # make test   everything: lint, types, contracts, unit tests, every web server
 # make check  the quick part of it, in under two minutes
+# make soak   reloads and stops under load for SOAK_SECONDS=600
 # make fuzz   coverage-guided fuzzing: FUZZ_SECONDS=60 a target, FUZZ_TARGET=ajp-server for one
 .POSIX:
 
@@ -8,6 +9,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 FUZZ_SECONDS = 60
 FUZZ_TARGET =
+SOAK_SECONDS = 600
 
 demo:
 	@tools/environment.sh $(VENV)
@@ -30,6 +32,10 @@ test: environment
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest
 
+soak: environment
+	@tools/servers.sh
+	SOAK_SECONDS="$(SOAK_SECONDS)" $(BIN)/pytest tests/supervisor/test_no_request_is_lost.py
+
 bench:
 	@tools/environment.sh .venv-bench bench
 	.venv-bench/bin/python bench/serve.py
@@ -51,4 +57,4 @@ clean:
 	rm -rf $(VENV) .venv-bench .venv-fuzz build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache \
 	    .hypothesis .coverage
 
-.PHONY: demo check test bench fuzz environment clean
+.PHONY: demo check test soak bench fuzz environment clean
