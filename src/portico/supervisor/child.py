@@ -23,6 +23,9 @@ STARTING, SERVING, RETIRING = "starting", "serving", "retiring"
 #: replaced. The last three say why.
 READY, FAILED, LEAVING, WORN = "ready", "failed", "leaving", "worn"
 
+#: A template's: it has forked a worker (slot and process id); one has ended (id and status).
+FORKED, ENDED = "forked", "ended"
+
 #: How workers are to take SIGTERM: others go on, nobody goes on, nobody goes on and none waits.
 RETIRE, STOP, STOP_AT_ONCE = range(3)
 
@@ -73,7 +76,7 @@ class Child:
     """One worker process, seen by its parent.
 
     Attributes:
-        pid: Its process.
+        pid: Its process; 0 until its template has forked it.
         slot: Its place in the scoreboard; 1 for the first.
         generation: What it serves.
         fd: The pipe in which it talks; -1 once it has ended that.
@@ -89,8 +92,8 @@ class Child:
         "state",
     )  # fmt: skip
 
-    def __init__(self, pid: int, slot: int, generation: Generation, fd: int) -> None:
-        self.pid = pid
+    def __init__(self, slot: int, generation: Generation, fd: int) -> None:
+        self.pid = 0
         self.slot = slot
         self.generation = generation
         self.fd = fd
@@ -106,23 +109,13 @@ class Child:
 
     def hear(self) -> list[tuple[str, str]] | None:
         """Read what it has said: kinds and texts; None once it will say no more."""
-        try:
-            data = os.read(self.fd, _READ_BYTES)
-        except BlockingIOError:
-            return []
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if not data:
-            return None
-        self._rest = self._rest[-_READ_BYTES:]
-        messages = []
-        for line in lines:
-            with suppress(ValueError):  # the application has found the descriptor
-                kind, text = json.loads(line)
-                messages.append((str(kind), str(text)))
+        messages, self._rest = hear(self.fd, self._rest)
         return messages
 
     def signal(self, number: int) -> None:
         """Send it a signal; it may have ended already."""
+        if not self.pid:  # os.kill would take 0 for the whole group
+            return
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
@@ -131,3 +124,28 @@ class Child:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+def hear(fd: int, rest: bytes) -> tuple[list[tuple[str, str]] | None, bytes]:
+    """Read messages from a pipe, without waiting.
+
+    Args:
+        fd: The pipe.
+        rest: What was read before of a message that had not come whole.
+
+    Returns:
+        Kinds and texts, None at the pipe's end; and the new rest.
+    """
+    try:
+        data = os.read(fd, _READ_BYTES)
+    except BlockingIOError:
+        return [], rest
+    if not data:
+        return None, b""
+    *lines, rest = (rest + data).split(b"\n")
+    messages = []
+    for line in lines:
+        with suppress(ValueError):  # the application has found the descriptor
+            kind, text = json.loads(line)
+            messages.append((str(kind), str(text)))
+    return messages, rest[-_READ_BYTES:]

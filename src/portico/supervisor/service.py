@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from portico.supervisor import worker
-from portico.supervisor.parent import Forked, Parent
+from portico.supervisor.fork import do
+from portico.supervisor.parent import Parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,9 +27,4 @@ def supervise(service: Service, reread: Callable[[], Service]) -> int:
         PorticoError: a listener cannot be opened, or the first workers cannot serve.
         SystemExit: in a worker, at its end.
     """
-    try:
-        return Parent(service, reread).run()
-    except Forked as forked:
-        post = forked.post
-    # outside of the clause above: the parent's frames, and what they held, are gone
-    raise SystemExit(worker.serve(post))
+    return do(Parent(service, reread))

@@ -53,6 +53,7 @@ class Post:
         alive: Pipe that ends with the parent; owned.
         orders: How it is to take SIGTERM.
         handover: Where kept connections go when it retires.
+        application: The WSGI callable, if it is loaded already.
     """
 
     slot: int
@@ -63,6 +64,11 @@ class Post:
     alive: int
     orders: Orders
     handover: Handover
+    application: Callable[..., Any] | None = None
+
+    def work(self) -> int:
+        """Serve until a signal says stop; gives the process's exit status."""
+        return _serve(self)
 
 
 def run(
@@ -109,11 +115,8 @@ def run(
             signal.signal(number, handler)
 
 
-def serve(post: Post) -> int:
-    """Do what a forked worker does; gives the process's exit status.
-
-    Its parent's signals are blocked so far.
-    """
+def _serve(post: Post) -> int:
+    """Do what a forked worker does; the signals of its parent are blocked so far."""
     mouthpiece = Mouthpiece(post.fd)
     settings = post.service.settings
     for name in _PASSED_OVER:
@@ -140,22 +143,35 @@ def serve(post: Post) -> int:
 
 
 def _prepare(post: Post) -> Engine:
-    """Load the application and make it ready to serve.
+    """Make the application ready to serve.
 
     Raises:
         PorticoError: it cannot be loaded, or its health request fails.
     """
     settings = post.service.settings
     _allow_descriptors(settings.max_connections)
-    application = post.service.load()
-    if settings.health is not None:
-        try:
-            check_health(application, settings.health, mount=settings.mount, base={})
-        except ApplicationError as error:
-            raise ConfigError(f"application {post.service.name}: {error}", key="health") from None
+    application = post.application or load(post)
     gc.collect()
     gc.freeze()
     return Engine(application, post.listeners, settings, handover=post.handover)
+
+
+def load(post: Post) -> Callable[..., Any]:
+    """Load the application, and ask it whether it is well.
+
+    Raises:
+        PorticoError: it cannot be loaded, or its health request fails.
+    """
+    service = post.service
+    application = service.load()
+    if service.settings.health is not None:
+        try:
+            check_health(
+                application, service.settings.health, mount=service.settings.mount, base={}
+            )
+        except ApplicationError as error:
+            raise ConfigError(f"application {service.name}: {error}", key="health") from None
+    return application
 
 
 def _pass_over(number: int, frame: FrameType | None) -> None:
