@@ -65,7 +65,7 @@ def parse_place(text: str) -> tuple[str, str]:
     host, slash, path = text.partition("/")
     if not host and not slash:
         raise ValueError("an empty place; write / for all paths")
-    if host and not slash and "." not in host and host != "localhost" and host[0] not in "[*":
+    if not slash and _HOST.fullmatch(host) and "." not in host and host != "localhost":
         raise ValueError(f"{brief(text)} may be a path or a host: write /{host}, or {host}/")
     return _parse_host(host) if host else "", _parse_prefix(slash + path)
 
@@ -75,7 +75,9 @@ def _parse_host(text: str) -> str:
     if not host.isascii():
         raise ValueError(f"the host {brief(text)} has to be written in ASCII, as xn--...")
     name, colon, port = host.rpartition(":")
-    if colon and port.isdecimal() and (":" not in name or name.endswith("]")):
+    if ":" in name and not host.startswith("["):
+        raise ValueError(f"the host {brief(text)} is no name; IPv6 addresses stand in brackets")
+    if colon and port.isdecimal() and name.startswith("[") == name.endswith("]"):
         raise ValueError(f"the host {brief(text)} has a port, which plays no part; write {name}")
     if host.startswith("[") and host.endswith("]"):
         try:
