@@ -43,7 +43,9 @@ def test_lines_of_the_keys_within(write):
     }
 
 
-@pytest.mark.parametrize("text", ["0644", "1.10", "1_000", "0x1F", "12:30:45", ".5", "1.0e+3", "-0"])
+@pytest.mark.parametrize(
+    "text", ["0644", "1.10", "1_000", "0x1F", "12:30:45", ".5", "1.0e+3", "-0"]
+)
 def test_literal_numbers_stay_as_they_are_written(text, write):
     path = write(f"a: {{B: {text}, C: [{text}]}}\nd: {{B: {text}}}\n")
     entries = load(path, literal=["a"])

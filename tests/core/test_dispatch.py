@@ -42,7 +42,7 @@ def ask(dispatcher, path, host=None, **more):
     environ = {"SCRIPT_NAME": "", "PATH_INFO": path, **more}
     if host is not None:
         environ["HTTP_HOST"] = host
-    dispatcher(environ, lambda status, headers, exc_info=None: heads.append((status, headers)))
+    dispatcher(environ, lambda *head: heads.append(head))
     ((status, headers),) = heads
     name = dict(headers).get("X-Name", status[:3])
     return name, environ["SCRIPT_NAME"], environ["PATH_INFO"]

@@ -102,8 +102,8 @@ def missing_file(spec: str) -> str:
     try:
         target, _ = _split(spec)
         if _is_file(target) and not Path(target).is_file():
-            return f"application {spec!r}: there is no file {Path(target).absolute()}"
-    except (ConfigError, ValueError) as error:  # no module and no file; a NUL
+            return f"application {spec!r}: there is no such file (looked from {Path.cwd()})"
+    except ConfigError as error:  # names neither
         return str(error)
     return ""
 

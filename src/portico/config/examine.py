@@ -133,13 +133,13 @@ def _directory_mistakes(settings: Settings) -> Iterator[ConfigError]:
 
 def _directory_fault(path: str) -> str:
     """Say why no file can be at *path*; empty where one can."""
+    if "\0" in path:
+        return "this is no path of a file"
     try:
         target = Path(path).absolute()
         if not target.parent.is_dir():
             return f"there is no directory {target.parent}"
         return f"{target} is a directory" if target.is_dir() else ""
-    except ValueError:  # a NUL
-        return "this is no path of a file"
     except OSError as error:
         return f"{os.fspath(path)} cannot be looked at: {error.strerror}"
 

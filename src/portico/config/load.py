@@ -101,7 +101,8 @@ def _explain(path: str, error: Exception) -> ConfigError:
             reason += "; a text that begins with * stands in quotes"
         made = _refusal(path, line, f"is no valid YAML: {reason}")
     elif isinstance(error, yaml.YAMLError):  # octets that are no text
-        made = ConfigError(f"{path} is no valid YAML: {error}", source=path)
+        reason = " ".join(str(error).split())
+        made = ConfigError(f"{path} is no valid YAML: {reason}", source=path)
     elif isinstance(error, RecursionError):
         made = ConfigError(f"{path} has values within values without end", source=path)
     else:  # a date that is none
