@@ -159,7 +159,7 @@ mounts:
   /shop: shop
   /shop/:
     app: other
-    enviroment: {A: b}
+    environ: {A: b}
 
   example.org:81: third
   /blog:
