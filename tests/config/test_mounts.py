@@ -206,6 +206,7 @@ def test_environment_has_three_forms():
         ({"A": ["b"]}, "'A' is a list, must be a text"),
         ({"A": {"b": "c"}}, "'A' is a dict, must be a text"),
         ({"A": "b\0"}, "'A' has a NUL"),
+        ({"A": "\ud800"}, "'A' has a NUL or half a character"),
         ({"A-B": "c"}, "'A-B' is no name of a variable"),
         ({"1A": "c"}, "is no name"),
         ({"": "c"}, "is no name"),

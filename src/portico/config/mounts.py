@@ -230,9 +230,18 @@ def _read_value(name: str, value: object, keys: tuple[str, ...], found: _Found) 
         fault = "has no value; write '' for an empty one"
     elif not isinstance(value, (str, int, float)):
         fault = f"is a {type(value).__name__}, must be a text; put it in quotes"
-    elif "\0" in (text := str(value)):
-        fault = "has a NUL in it, which no variable can hold"
+    elif "\0" in (text := str(value)) or not _is_encodable(text):
+        fault = "has a NUL or half a character in it, which no variable can hold"
     else:
         return text
     found.append((keys, f"{brief(name)} {fault}"))
     return ""
+
+
+def _is_encodable(text: str) -> bool:
+    """Whether *text* can be octets; YAML's escapes make surrogates that cannot."""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
