@@ -120,9 +120,7 @@ WRONG = [
     pytest.param(["up", "--threads", "many"], "threads is 'many', must be", id="up-threads-word"),
     pytest.param(["up", "--threads", "0"], "threads", id="up-threads-zero"),
     pytest.param(["up", "--mount", "app"], "mount: 'app' does not begin", id="up-mount"),
-    pytest.param(
-        ["serve"], "portico serve: the following arguments are required: APP", id="no-app"
-    ),
+    pytest.param(["serve"], "no application is named: portico serve APP, or app", id="no-app"),
     pytest.param(["serve", "os:sep"], "nothing to listen on; add --bind", id="no-bind"),
     pytest.param(["serve", "os:sep", "--threads", "no"], "(command line, --threads)", id="threads"),
     pytest.param(["request"], "required: URL", id="no-url"),

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from portico.config.application import load_application
+from portico.config.application import load, load_application, missing_file, name_of
+from portico.config.settings import Settings
 from portico.errors import ConfigError
 
 ANSWER = "def {name}(environ, start_response):\n    return [b'{name}']\n"
@@ -16,9 +17,12 @@ ANSWER = "def {name}(environ, start_response):\n    return [b'{name}']\n"
 def place(tmp_path, monkeypatch):
     """A directory of the test's own as the working directory; imports are forgotten."""
     modules = set(sys.modules)
+    environ = dict(os.environ)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.chdir(tmp_path)
     yield tmp_path
+    os.environ.clear()
+    os.environ.update(environ)
     for name in set(sys.modules) - modules:
         del sys.modules[name]
 
@@ -259,3 +263,140 @@ def test_script_that_serves_itself_is_told_apart(place):
     write(place / "app.cgi", "application", more="import portico\nportico.run(application)\n")
     sentence, _ = refusal("./app.cgi")
     assert "SystemExit" in sentence
+
+
+# -- what the settings name ------------------------------------------------------------------
+
+#: Says what it found in the environment when it was loaded, and what its request brings.
+TELLING = """\
+import os
+seen = {name: os.environ.get(name) for name in ("A", "B", "C")}
+
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [__name__, seen, environ]
+"""
+
+
+def ask(application, path="/", **more):
+    return application({"SCRIPT_NAME": "", "PATH_INFO": path, **more}, lambda *_: None)
+
+
+def test_one_application_is_what_is_loaded(place):
+    write(place / "site_seven.py", "app")
+    application = load(Settings(app="site_seven:app"))
+    assert application is sys.modules["site_seven"].app
+
+
+def test_environment_is_set_before_the_application_is_loaded(place):
+    (place / "telling_one.py").write_text(TELLING)
+    application = load(Settings(app="telling_one", environment={"A": "1", "B": "\u00e9"}))
+    _, seen, environ = ask(application)
+    assert seen == {"A": "1", "B": "\u00e9", "C": None}
+    assert os.environ["A"] == "1"
+    assert "A" not in environ
+
+
+def test_mounts_are_all_loaded(place):
+    for name in ("one", "two", "three"):
+        (place / f"mounted_{name}.py").write_text(TELLING)
+    application = load(
+        Settings(
+            app="mounted_three",
+            mounts={"/a": "mounted_one", "example.org/b": "mounted_two.py"},
+        )
+    )
+    assert ask(application, "/a/x")[0] == "mounted_one"
+    assert ask(application, "/b", HTTP_HOST="example.org:80")[0] == "mounted_two"
+    assert ask(application, "/b", HTTP_HOST="other.org")[0] == "mounted_three"
+    environ = ask(application, "/a/x")[2]
+    assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == ("/a", "/x")
+
+
+def test_each_mount_is_loaded_with_its_own_environment(place):
+    for name in ("four", "five", "six"):
+        (place / f"mounted_{name}.py").write_text(TELLING)
+    os.environ["B"] = "before"
+    application = load(
+        Settings(
+            app="mounted_six",
+            environment={"A": "all"},
+            mounts={
+                "/4": {"app": "mounted_four", "environment": {"A": "four", "B": "four", "C": "x"}},
+                "/5": {"app": "mounted_five", "environment": {"B": "five"}},
+            },
+        )
+    )
+    assert ask(application, "/4")[1] == {"A": "four", "B": "four", "C": "x"}
+    assert ask(application, "/5")[1] == {"A": "all", "B": "five", "C": None}
+    assert ask(application, "/6")[1] == {"A": "all", "B": "before", "C": None}
+    assert {name: ask(application, "/4")[2].get(name) for name in "ABC"} == {
+        "A": "four",
+        "B": "four",
+        "C": "x",
+    }
+    assert not {"A", "C"} & set(ask(application, "/5")[2])
+    # A and B are disputed, so they are what they were; nobody disputes C
+    assert (os.environ["A"], os.environ["B"], os.environ["C"]) == ("all", "before", "x")
+
+
+def test_environment_of_mounts_that_agree_stays(place):
+    for name in ("seven", "eight"):
+        (place / f"mounted_{name}.py").write_text(TELLING)
+    own = {"environment": {"A": "same"}}
+    load(
+        Settings(
+            mounts={"/7": {"app": "mounted_seven", **own}, "/8": {"app": "mounted_eight", **own}}
+        )
+    )
+    assert os.environ["A"] == "same"
+
+
+def test_mount_that_cannot_be_loaded_is_named_and_leaves_the_environment(place):
+    write(place / "broken_mount.py", more="1 / 0\n")
+    mount = {"app": "broken_mount", "environment": {"A": "1"}}
+    with pytest.raises(ConfigError) as caught:
+        load(Settings(mounts={"example.org/shop": mount}))
+    sentence, _, rest = str(caught.value).partition("\n")
+    assert sentence.startswith("mount example.org/shop: application 'broken_mount' cannot be")
+    assert rest.startswith("Traceback")
+    assert caught.value.key == "mounts"
+    assert "A" not in os.environ
+
+
+def test_settings_that_name_nothing():
+    with pytest.raises(ConfigError, match="no application is named: portico serve APP, or app"):
+        load(Settings())
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"app": "site:app"}, "site:app"),
+        ({"mounts": "/a=x"}, "x at /a"),
+        ({"app": "y", "mounts": "/a=x h.org=z"}, "y, x at /a, z at h.org/"),
+        ({"mounts": "/a=a /b=b /c=c /d=d /e=e"}, "a at /a, b at /b, c at /c and 2 more"),
+    ],
+)
+def test_name_for_the_log(settings, name):
+    assert name_of(Settings(**settings)) == name
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("nowhere.py", "there is no such file"),
+        ("deep/nowhere.wsgi:app", "there is no such file"),
+        (".", ""),
+        (":app", "names no module or file"),
+        ("nul\0l.py", "there is no such file"),
+        ("here.py:app", ""),
+        ("nowhere.wsgi", ""),
+        ("no_such_module:app", ""),
+    ],
+)
+def test_missing_files_are_told_without_loading(place, spec, words):
+    write(place / "here.py", more="1 / 0\n")
+    fault = missing_file(spec)
+    assert words in fault
+    assert bool(words) == bool(fault)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 import pytest
@@ -39,14 +40,27 @@ def test_sample_file_says_what_the_defaults_are(tmp_path):
 
 
 def test_examples_in_the_sample_file_are_accepted(tmp_path):
+    """All at once: what stands right behind # is taken in, what stands behind a blank is prose."""
     file = tmp_path / "portico.yaml"
-    lines = document.sample().splitlines()
-    names = [name for name, option in OPTIONS.items() if option.example]
-    examples = [line[2:] for line in lines if line.startswith(tuple(f"# {n}: " for n in names))]
-    file.write_text("\n".join(examples))
-    settings, _ = resolve(argparse.Namespace(), {}, str(file))
+    file.write_text(re.sub(r"^#(?=\S|  )", "", document.sample(), flags=re.MULTILINE))
+    settings, sources = resolve(argparse.Namespace(), {}, str(file))
+    assert set(sources) == set(OPTIONS)
+    assert "default" not in sources.values()
     assert settings.mount == "/app"
-    assert len(examples) == len(names)
+    assert settings.environment[1] == ("TZ", "UTC")
+    wide = settings.mounts[-1]
+    assert (wide.host, wide.prefix, wide.app) == ("*.example.org", "/blog", "/srv/blog/blog.wsgi")
+    assert wide.environment == (("BLOG_TITLE", "Columns"),)
+
+
+@pytest.mark.parametrize("name", ["mounts", "environment"])
+def test_page_shows_mappings_by_example(name, tmp_path):
+    _, _, after = document.page().partition(f"### {name}\n")
+    block = after.partition("\n## ")[0].partition("```yaml\n")[2].partition("```")[0]
+    file = tmp_path / "portico.yaml"
+    file.write_text(block)
+    settings, _ = resolve(argparse.Namespace(), {}, str(file))
+    assert getattr(settings, name)
 
 
 def test_command_rewrites_the_page(tmp_path):

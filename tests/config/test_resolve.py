@@ -11,6 +11,7 @@ from portico.config.resolve import (
     environment_name,
     flag_of,
     from_keywords,
+    gather,
     resolve,
     show,
 )
@@ -18,9 +19,9 @@ from portico.config.settings import OPTIONS, Settings
 from portico.errors import ConfigError
 
 
-def arguments(*words):
+def arguments(*words, positional=False):
     parser = argparse.ArgumentParser(exit_on_error=False)
-    add_arguments(parser)
+    add_arguments(parser, positional=positional)
     return parser.parse_args(words)
 
 
@@ -63,6 +64,9 @@ def test_every_option_has_a_flag_a_variable_and_a_key(name, file):
         "ajp_attributes": "SSL_CLIENT_S_DN",
         "health": "/health",
         "max_params_bytes": "7777",
+        "app": "shop:app",
+        "mounts": "/shop=shop:app",
+        "environment": "TZ=UTC",
     }.get(name, "yes" if option.kind == "bool" else "77")
     if option.choices:
         value = option.choices[-1]
@@ -71,7 +75,8 @@ def test_every_option_has_a_flag_a_variable_and_a_key(name, file):
     words = [flag_of(option)] if option.kind == "bool" else [flag_of(option), value]
     by_flag, _ = resolve(arguments(*words), {})
     by_variable, _ = resolve(arguments(), {environment_name(option): value})
-    by_key, _ = resolve(arguments(), {}, file(f"{name}: {value}\n"))
+    written = f"{{{value.replace('=', ': ')}}}" if option.is_mapping else value
+    by_key, _ = resolve(arguments(), {}, file(f"{name}: {written}\n"))
     assert by_flag == by_variable == by_key
     assert by_flag != Settings()
 
@@ -111,8 +116,95 @@ def test_foreign_and_empty_variables_are_passed_over():
 
 
 def test_other_arguments_are_passed_over():
-    settings, _ = resolve(argparse.Namespace(app="site:app", config=None, threads="3"), {})
+    settings, _ = resolve(argparse.Namespace(server="nginx", config=None, threads="3"), {})
     assert settings.threads == 3
+
+
+def test_application_by_itself_wins(file):
+    path = file("app: one\n")
+    environ = {"PORTICO_APP": "two"}
+    given = arguments("three", positional=True)
+    settings, sources = resolve(given, environ, path)
+    assert (settings.app, sources["app"]) == ("three", "command line, APP")
+    settings, sources = resolve(arguments(positional=True), environ, path)
+    assert (settings.app, sources["app"]) == ("two", "environment variable PORTICO_APP")
+    settings, sources = resolve(arguments(positional=True), {}, path)
+    assert (settings.app, sources["app"]) == ("one", f"{path} line 1")
+
+
+def test_application_by_itself_has_no_flag():
+    def flags(**options):
+        parser = argparse.ArgumentParser()
+        add_arguments(parser, **options)
+        return parser.format_help().split()
+
+    assert "--app" in flags()
+    assert "--app" not in flags(positional=True)
+
+
+def test_mappings_are_replaced_whole(file):
+    path = file("environment: {A: 1, B: 2}\nmounts: {/a: a, /b: b}\n")
+    given = arguments(
+        "--environment", "C=3", "--environment", "D=x=y", "--app-at", "h.org/c=c.py:app"
+    )
+    settings, _ = resolve(given, {"PORTICO_ENVIRONMENT": "E=5"}, path)
+    assert settings.environment == (("C", "3"), ("D", "x=y"))
+    (mount,) = settings.mounts
+    assert (mount.host, mount.prefix, mount.app) == ("h.org", "/c", "c.py:app")
+
+
+NESTED = """\
+threads: 0
+mounts:
+  /shop: shop
+  /shop/:
+    app: other
+    environ: {A: b}
+
+  example.org:81: third
+  /blog:
+    environment:
+      TITLE: yes
+      PATH_INFO: /
+environment:
+  OK: fine
+  NO GOOD: x
+thread: 1
+"""
+
+
+def test_all_mistakes_are_gathered_with_their_lines(file):
+    path = file(NESTED)
+    reading = gather(arguments("--head-timeout", "x"), {"PORTICO_DEBUG": "perhaps"}, path)
+    found = [(mistake.key, mistake.source.rpartition("line ")[2]) for mistake in reading.mistakes]
+    assert found == [
+        ("thread", "16"),
+        ("threads", "1"),
+        ("mounts", "6"),
+        ("mounts", "4"),
+        ("mounts", "8"),
+        ("mounts", "9"),
+        ("mounts", "11"),
+        ("mounts", "12"),
+        ("environment", "15"),
+        ("debug", "environment variable PORTICO_DEBUG"),
+        ("head_timeout", "command line, --head-timeout"),
+    ]
+    assert "did you mean environment?" in str(reading.mistakes[2])
+    assert "'/blog' has no app" in str(reading.mistakes[5])
+    assert not {"threads", "mounts", "environment", "debug"} & set(reading.values)
+
+
+def test_what_is_right_is_gathered_beside_mistakes(file):
+    reading = gather(arguments(), {}, file("threads: 0\nworkers: 3\n"))
+    assert reading.values == {"workers": 3}
+    assert len(reading.mistakes) == 1
+
+
+@pytest.mark.parametrize("name", ["app", "mounts", "environment"])
+def test_keywords_that_are_for_the_command_alone(name):
+    with pytest.raises(ConfigError, match=f"{name} is for the command alone: here "):
+        from_keywords({name: ()})
 
 
 def test_unknown_key_is_refused_with_line_and_neighbour(file):

@@ -143,8 +143,17 @@ def test_any_value_is_taken_or_refused(name, value):
 
 
 def test_secrets_are_not_shown():
-    settings = Settings(bind="ajp://127.0.0.1:8009?secret=hunter2")
+    environment = {"KEY": "hunter2"}
+    settings = Settings(
+        bind="ajp://127.0.0.1:8009?secret=hunter2",
+        environment=environment,
+        mounts={"/a": {"app": "a", "environment": environment}},
+    )
     assert "hunter2" not in repr(settings)
+    for value in (["hunter2"], "KEY=a hunter2", {"KEY": ["hunter2"]}, {"A": "hunter2\0"}):
+        with pytest.raises(ConfigError) as caught:
+            Settings(environment=value)
+        assert "hunter2" not in str(caught.value)
     for bad in (
         {"url": "ajp://127.0.0.1:1?secret=hunter2"},
         [{"ajp://127.0.0.1:1?secret=hunter2": None}],

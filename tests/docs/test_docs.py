@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import inspect
 import re
@@ -28,7 +29,7 @@ from portico.transports import bind
 SOURCE = docs.ROOT / "src" / "portico"
 
 #: Commands that the pages name as planned.
-PLANNED = {"check", "status"}
+PLANNED = {"status"}
 
 NAMES = [str(path.relative_to(docs.ROOT)) for path in docs.PAGES]
 TEXTS = {name: (docs.ROOT / name).read_text("utf-8") for name in NAMES}
@@ -137,6 +138,8 @@ def check_command(command):
         assert request.split_url(arguments.url, arguments.option), line
     elif name == "decode":
         assert arguments.file, line
+    elif name == "check":
+        resolve.resolve(arguments, {}, None)
     else:
         product = catalog.find_product(arguments.target)
         protocol = bind.parse(arguments.bind).protocol if arguments.bind else ""
@@ -170,6 +173,15 @@ def test_every_page_is_in_the_index():
     decisions = {path for path in known if path.parent.name == "decisions"}
     missing = known - decisions - linked - {docs.ROOT / "docs" / "index.md"}
     assert not missing
+
+
+@PAGES
+def test_configuration_files_are_right(name, tmp_path):
+    for block in docs.read_blocks(TEXTS[name]):
+        if block.language == "yaml":
+            file = tmp_path / "portico.yaml"
+            file.write_text(block.text, "utf-8")
+            assert resolve.gather(argparse.Namespace(), {}, str(file)).mistakes == []
 
 
 # -- the tutorial --------------------------------------------------------------------------

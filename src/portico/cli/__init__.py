@@ -24,6 +24,7 @@ COMMANDS = {
     "request": "send one request to an application server, as a web server would",
     "decode": "explain captured octets of a gateway protocol, and what is wrong with them",
     "config": "print the configuration of a web server for an application",
+    "check": "show what a configuration says, and all that is wrong with it",
 }
 
 

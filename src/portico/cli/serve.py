@@ -16,13 +16,11 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from portico.codecs import AUTO, PROTOCOLS
 from portico.config import resolve
-from portico.config.application import load_application
-from portico.errors import ConfigError
+from portico.config.application import load, name_of, require_application
+from portico.config.examine import binds
 from portico.supervisor import worker
 from portico.supervisor.generation import Service
-from portico.transports.bind import parse
 from portico.transports.listen import open_listeners
 
 if TYPE_CHECKING:
@@ -30,16 +28,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from portico.transports.bind import Bind
-
 log = logging.getLogger("portico")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("app", metavar="APP", help="module:callable, module:factory() or a file")
     parser.add_argument("--config", metavar="FILE", help="YAML file with options")
-    resolve.add_arguments(parser)
+    resolve.add_arguments(parser, positional=True)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -67,15 +62,12 @@ def _read(arguments: argparse.Namespace) -> Service:
         ConfigError: it has a mistake.
     """
     settings, _ = resolve.resolve(arguments, os.environ, arguments.config)
-    if not settings.bind:
-        raise ConfigError(
-            "nothing to listen on; add --bind, e.g. --bind scgi://127.0.0.1:4000", key="bind"
-        )
+    require_application(settings)
     return Service(
         settings=settings,
-        binds=tuple(_parse(url) for url in settings.bind),
-        load=partial(load_application, arguments.app),
-        name=arguments.app,
+        binds=tuple(binds(settings)),
+        load=partial(load, settings),
+        name=name_of(settings),
     )
 
 
@@ -101,19 +93,6 @@ def _serve_alone(service: Service) -> None:
         for listener in listeners:
             listener.close()  # removes the socket's file
         log.info("stopped")
-
-
-def _parse(url: str) -> Bind:
-    """Parse a bind that the codecs can serve."""
-    bind = parse(url)
-    if bind.protocol not in (*PROTOCOLS, AUTO):
-        way = "; for a look at it in a browser: portico up" if "http" in bind.protocol else ""
-        raise ConfigError(
-            f"bind {bind}: no protocol {bind.protocol!a} can be served, only"
-            f" {', '.join((*PROTOCOLS, AUTO))}{way}",
-            key="bind",
-        )
-    return bind
 
 
 def _on_signal(handler: Callable[[int, FrameType | None], None]) -> None:

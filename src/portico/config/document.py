@@ -8,9 +8,13 @@ from __future__ import annotations
 import sys
 import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from portico.config.resolve import environment_name, flag_of, metavar_of, show
-from portico.config.settings import OPTIONS, Option
+from portico.config.settings import OPTIONS
+
+if TYPE_CHECKING:
+    from portico.config.option import Option
 
 #: The page, seen from the project's directory.
 PAGE = Path("docs/reference/options.md")
@@ -25,8 +29,12 @@ that `--config FILE` names. The command line wins over the environment, the envi
 file, the file over the default. An option that takes several values is replaced as a whole; in
 the environment blanks stand between the values. An empty variable counts as not set.
 
+`portico check FILE` shows the value of each option and where it came from, and everything that is
+wrong with a file: [the command line](cli.md#portico-check).
+
 `portico.run` and `portico.serve` take the options as keyword arguments, by the key that the file
-uses, and look at neither environment nor file.
+uses, and look at neither environment nor file; `app`, `mounts` and `environment` are for the
+command alone.
 """
 
 
@@ -39,13 +47,18 @@ def page() -> str:
             section = option.section
             parts.append(f"## {section.capitalize()}\n")
         parts.append(_entry(option))
-    parts.append("## Sample file\n\nEvery key with its default:\n")
+    parts.append(
+        "## Sample file\n\nEvery key with its default; where there is none, an example behind #:\n"
+    )
     parts.append(f"```yaml\n{sample()}```\n")
     return "\n".join(parts)
 
 
 def sample() -> str:
-    """Give an annotated YAML file that sets every option to its default."""
+    """Give an annotated YAML file that sets every option to its default.
+
+    Prose stands behind ``# ``; what is to be taken in stands right behind ``#``.
+    """
     lines = ["# portico.yaml"]
     section = ""
     for name, option in OPTIONS.items():
@@ -53,27 +66,39 @@ def sample() -> str:
             section = option.section
             lines += ["", f"# -- {section} " + "-" * (70 - len(section))]
         lines += ["", *(f"# {line}" for line in textwrap.wrap(option.doc.replace("`", ""), 90))]
-        value = f"{name}: {option.example or show(option.default)}"
         unit = f"  # {option.unit}" if option.unit else ""
-        lines.append(("# " if option.example else "") + value + unit)
+        if option.example:
+            lines += [f"#{line}" for line in _example(option)]
+        else:
+            lines.append(f"{name}: {show(option.default)}{unit}")
     return "\n".join(lines) + "\n"
+
+
+def _example(option: Option) -> list[str]:
+    """Give the lines of a file that set *option* to its example."""
+    if not option.is_mapping:
+        return [f"{option.name}: {option.example}"]
+    return [f"{option.name}:", *(f"  {line}" for line in option.example.splitlines())]
 
 
 def _entry(option: Option) -> str:
     metavar = metavar_of(option)
+    alone = f"`{metavar}` by itself; `portico check` has " if option.positional else ""
     flag = f"`{flag_of(option)} {metavar}`" if metavar else f"`{flag_of(option)}`, "
     if not metavar:
         flag += f"`--no-{flag_of(option).removeprefix('--')}`"
     rows = [
         f"### {option.name}\n",
         "\n".join(textwrap.wrap(option.doc, 98)) + "\n",
-        f"- command line: {flag}",
+        f"- command line: {alone}{flag}",
         f"- environment: `{environment_name(option)}`",
         f"- file: `{option.name}`",
     ]
     if option.kind in {"int", "float", "bool"} or option.choices:
         rows.append(f"- value: {option.expected}")
     rows.append(f"- default: {show(option.default) or 'none'}".replace("[]", "none"))
+    if option.is_mapping:
+        rows += ["\n```yaml", *_example(option), "```"]
     return "\n".join(rows) + "\n"
 
 

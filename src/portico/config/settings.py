@@ -6,185 +6,17 @@ here. Not on the CGI path, hence a dataclass.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
-from portico.errors import ConfigError
+from portico.config.option import Option, option
 from portico.limits import Limits
 from portico.transports import bind as bind_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-T = TypeVar("T")
-
-#: Characters of a refused text that are repeated to the operator.
-_MOST_SHOWN = 80
-
-_TRUTH = {"yes": True, "true": True, "on": True, "1": True,
-          "no": False, "false": False, "off": False, "0": False}  # fmt: skip
+    from portico.config.mounts import Mount
 
 _LIMITS = Limits()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """What is known of one setting.
-
-    Attributes:
-        name: Its name in `Settings`, and its YAML key.
-        kind: Its type as declared, e.g. ``"int"``.
-        default: Its value where nothing is said.
-        section: Heading under which it is documented.
-        doc: One or two sentences.
-        unit: Unit of a number, in the plural; empty for none.
-        flag: Command-line flag where it does not follow from the name.
-        metavar: Stands for the value in help texts.
-        least: Least number accepted.
-        most: Greatest number accepted.
-        choices: All texts accepted; empty for any.
-        check: Raises `ValueError` or `ConfigError` for a text that cannot be.
-        example: Stands in the sample file where the default says nothing.
-    """
-
-    name: str = ""
-    kind: str = ""
-    default: Any
-    section: str
-    doc: str
-    unit: str = ""
-    flag: str = ""
-    metavar: str = ""
-    least: float = 0
-    most: float = 0
-    choices: tuple[str, ...] = ()
-    check: Callable[[str], object] | None = None
-    example: str = ""
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether it takes several values."""
-        return self.kind.startswith("tuple")
-
-    @property
-    def expected(self) -> str:
-        """What a value must be, as a refusal says it."""
-        if self.kind in {"int", "float"}:
-            number = "a whole number" if self.kind == "int" else "a number"
-            unit = f" of {self.unit}" if self.unit else ""
-            return f"{number}{unit} from {self.least:,} to {self.most:,}".replace(",", "_")
-        if self.kind == "bool":
-            return "yes or no"
-        if self.choices:
-            return f"one of {', '.join(self.choices)}"
-        return "a list of texts" if self.repeatable else "a text"
-
-    def read(self, value: object, source: str = "") -> Any:
-        """Convert *value*, a text or of the right type already, and check it.
-
-        Args:
-            value: From the command line, the environment, a file or a caller.
-            source: Where it came from, for the refusal.
-
-        Raises:
-            ConfigError: names the setting, the source and what is accepted.
-        """
-        try:
-            return _READERS[self.kind](self, value)
-        except _WrongType:
-            text = f"{self.name} is {_brief(value)}, must be {self.expected}"
-        except ConfigError as error:
-            text = str(error)
-        except ValueError as error:
-            text = f"{self.name}: {error}"
-        behind = f" ({source})" if source else ""
-        raise ConfigError(text + behind, key=self.name, source=source)
-
-
-def _brief(value: object) -> str:
-    """Show a refused value; a list or mapping only by its kind, as a bind may hold a secret."""
-    if isinstance(value, str):
-        return repr(value if len(value) <= _MOST_SHOWN else value[:_MOST_SHOWN] + "...")
-    if isinstance(value, int):
-        return repr(value) if value.bit_length() <= 64 else "a number out of all bounds"
-    if isinstance(value, float):
-        return repr(value)
-    return f"a {type(value).__name__}"
-
-
-class _WrongType(Exception):  # noqa: N818 - never leaves this module
-    """The value is not what `Option.expected` says."""
-
-
-def _read_int(option: Option, value: object) -> int:
-    if isinstance(value, str):
-        try:
-            value = int(value)
-        except ValueError:
-            raise _WrongType from None
-    if type(value) is not int or not option.least <= value <= option.most:
-        raise _WrongType
-    return value
-
-
-def _read_float(option: Option, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise _WrongType
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        raise _WrongType from None
-    if not option.least <= number <= option.most:  # refuses NaN as well
-        raise _WrongType
-    return number
-
-
-def _read_bool(_: Option, value: object) -> bool:
-    truth = _TRUTH.get(value.lower()) if isinstance(value, str) else value
-    if not isinstance(truth, bool):
-        raise _WrongType
-    return truth
-
-
-def _read_text(option: Option, value: object) -> str:
-    if not isinstance(value, str) or (option.choices and value not in option.choices):
-        raise _WrongType
-    if option.check is not None:
-        option.check(value)
-    return value
-
-
-def _read_text_or_none(option: Option, value: object) -> str | None:
-    if type(value) is int and option.check is None:  # a user's number, which YAML takes for one
-        value = _brief(value)
-    return None if value is None else _read_text(option, value)
-
-
-def _read_texts(option: Option, value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        value = value.split()
-    if not isinstance(value, (list, tuple)):
-        raise _WrongType
-    return tuple(_read_text(option, entry) for entry in value)
-
-
-_READERS: dict[str, Callable[[Option, object], Any]] = {
-    "int": _read_int,
-    "float": _read_float,
-    "bool": _read_bool,
-    "str": _read_text,
-    "str | None": _read_text_or_none,
-    "tuple[str, ...]": _read_texts,
-}
-
-
-def option(default: T, **declared: Any) -> T:
-    """Declare a setting; the keywords are the attributes of `Option`."""
-    declared["default"] = default
-    made = Option(**declared)
-    # a bind may hold a secret, which no repr() may show
-    hidden = made.section == "listening"
-    return field(default=default, repr=not hidden, metadata={"option": made})
 
 
 def _check_ajp_attribute(text: str) -> None:
@@ -198,6 +30,11 @@ def _check_mount(text: str) -> None:
         raise ValueError(f"{text!r} does not begin with a slash, such as /app; / is the root")
     if "//" in text or "?" in text or "#" in text:
         raise ValueError(f"{text!r} is no plain path, such as /app")
+
+
+def _check_application(text: str) -> None:
+    if not text.strip():
+        raise ValueError("it is empty; name module:callable, module:factory() or a file")
 
 
 _SECONDS: dict[str, Any] = {"section": "timeouts", "unit": "seconds", "least": 0.1, "most": 86_400}
@@ -230,6 +67,16 @@ class Settings:
         most=1_000_000,
         doc="Connections held open at the same time; further ones wait in the kernel's queue.",
     )
+    app: str | None = option(
+        None,
+        section="application",
+        metavar="APP",
+        positional=True,
+        check=_check_application,
+        example="mysite:application",
+        doc="The application: `module:callable`, `module:factory()`, or the path of a file, also"
+        " with `:callable`. Beside `mounts` it serves what none of them takes.",
+    )
     mount: str | None = option(
         None,
         section="application",
@@ -238,6 +85,28 @@ class Settings:
         example="/app",
         doc="Path below which the application lives: SCRIPT_NAME is exactly that, PATH_INFO the"
         " rest. Without it, Portico goes by what the web server says and repairs known mistakes.",
+    )
+    mounts: tuple[Mount, ...] = option(
+        (),
+        section="application",
+        flag="--app-at",
+        metavar="PLACE=APP",
+        example="/shop: shop:application\nstatus.example.org: portico.apps.inspector\n"
+        '"*.example.org/blog":\n  app: /srv/blog/blog.wsgi\n  environment:\n'
+        "    BLOG_TITLE: Columns",
+        doc="Several applications, by the place where each lives: `/prefix`, `host`, `host/prefix`,"
+        " or `/`; `*.example.org` stands for all hosts below. A place has an application, or in a"
+        " file a mapping with `app` and `environment`, which is set while that application is"
+        " loaded and in the environ of each of its requests. May be given several times.",
+    )
+    environment: tuple[tuple[str, str], ...] = option(
+        (),
+        section="application",
+        metavar="NAME=VALUE",
+        example="DJANGO_SETTINGS_MODULE: mysite.settings\nTZ: UTC",
+        doc="Environment variables that are set before the application is loaded. What Python and"
+        " the system read at the start of a process, such as PYTHONPATH, comes too late here. May"
+        " be given several times.",
     )
     disable_repairs: tuple[str, ...] = option(
         (),

@@ -77,7 +77,7 @@ def listen(bind: Bind) -> tuple[socket.socket, SocketFile]:
     path = bind.path
     parent, name = os.path.split(path)
     _check_length(path)
-    owner = _user_id(bind.user) if bind.user else -1
+    owner = user_id(bind.user) if bind.user else -1
     group = group_id(bind.group) if bind.group else -1
     try:
         private = tempfile.mkdtemp(prefix=".portico-", dir=parent)
@@ -147,7 +147,7 @@ class PeerRule:
             raise ConfigError(
                 "allow_uid and allow_gid need SO_PEERCRED, which this system lacks", key="allow_uid"
             )
-        self._users = frozenset(_user_id(user) for user in users)
+        self._users = frozenset(user_id(user) for user in users)
         self._groups = frozenset(group_id(group) for group in groups)
 
     def permits(self, fd: int) -> bool:
@@ -185,7 +185,12 @@ def group_id(name: str) -> int:
         raise ConfigError(f"there is no group {name!r} on this machine", key="group") from None
 
 
-def _user_id(name: str) -> int:
+def user_id(name: str) -> int:
+    """Give the number of a user, by name or number.
+
+    Raises:
+        ConfigError: no such user.
+    """
     if name.isascii() and name.isdecimal():
         return int(name)
     try:
