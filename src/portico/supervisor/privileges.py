@@ -149,7 +149,7 @@ def _find_user(name: str) -> pwd.struct_passwd:
         return pwd.getpwnam(name) if number is None else pwd.getpwuid(number)
     except (KeyError, UnicodeEncodeError):
         if number is not None:
-            return _unlisted(number, -1)
+            return _unlisted(number, os.getegid() if number == os.geteuid() else -1)
     raise _unknown("user", name, (entry.pw_name for entry in pwd.getpwall()))
 
 
