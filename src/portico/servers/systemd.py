@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from portico.config.resolve import flag_of
 from portico.config.settings import OPTIONS
 from portico.errors import ConfigError
-from portico.servers.unit import quote, whole
+from portico.servers.unit import check_path, quote, whole
 from portico.transports.bind import (
     DEFAULT_BACKLOG,
     DEFAULT_MODE,
@@ -234,6 +234,7 @@ def _written(unit: Unit) -> list[str]:
         if path and path != "-":
             if not path.startswith("/"):
                 path = f"{unit.directory}/{path}"
+            check_path(name, path)
             files.append(path)
     directories = [path.rpartition("/")[0] for path in files]
     for path, directory in zip(files, directories, strict=True):
