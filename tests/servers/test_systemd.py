@@ -386,7 +386,7 @@ def test_files_are_written_and_none_is_lost(tmp_path, capsys):
 
 
 SAID = [
-    (["--option", "wokers=4"], "there is no 'wokers'; did you mean workers?"),
+    (["--option", "worker=4"], "there is no 'worker'; did you mean workers?"),
     (["--option", "workers"], "write workers=VALUE"),
     (["--option", "workers=many"], "workers is 'many', must be a whole number"),
     (["--option", "user=x"], "say it with --user"),
@@ -405,6 +405,11 @@ def test_impossible_request_is_refused_in_a_sentence(capsys, more, sentence):
     assert (status, out) == (2, "")
     assert err.count("\n") == 1
     assert sentence in err
+
+
+def test_service_without_an_application_is_refused(capsys):
+    assert cli.main(["config", "systemd"]) == 2
+    assert capsys.readouterr().err.endswith("portico config systemd APP\n")
 
 
 @pytest.mark.parametrize("more", [["--socket"], ["--user", "x"], ["--option", "a=b"]])

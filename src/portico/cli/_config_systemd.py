@@ -99,6 +99,8 @@ def run(options: argparse.Namespace, urls: list[str]) -> int:
     Raises:
         ConfigError: an argument that is for web servers, or a value that no unit can hold.
     """
+    if not options.application:
+        raise ConfigError("a service runs an application: portico config systemd APP", key="app")
     for name, default in _OTHERS.items():
         if getattr(options, name) != default:
             flag = "--" + name.replace("_", "-")
