@@ -37,15 +37,19 @@ class Command:
     Leaving it as a context manager kills what is left.
     """
 
-    def __init__(self, *arguments, cwd=None, env=(), stdout=subprocess.PIPE):
+    #: What of Python is run with the arguments.
+    program = ("-m", "portico")
+
+    def __init__(self, *arguments, cwd=None, env=(), stdout=subprocess.PIPE, pass_fds=()):
         # where any account may pass through: Apache's has to, on its way to the socket
         self.temporary = Path(tempfile.mkdtemp(prefix="test-cli-"))
         self.temporary.chmod(0o755)
         self.started = {}  # process id -> session, of all that it has been seen to start
         environ = {name: text for name, text in os.environ.items() if "PORTICO" not in name}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "portico", *map(str, arguments)],
+            [sys.executable, *self.program, *map(str, arguments)],
             cwd=cwd,
+            pass_fds=pass_fds,
             env=environ | {"TMPDIR": str(self.temporary), **dict(env)},
             stdin=subprocess.DEVNULL,
             stdout=stdout,

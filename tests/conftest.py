@@ -17,6 +17,7 @@ PROGRAMS = {
     "php-fpm": ("php-fpm8.2", "php-fpm8.3", "php-fpm8.4", "php-fpm"),
     "tomcat": ("java",),
     "uwsgi": ("uwsgi-core", "uwsgi"),
+    "systemd": ("systemd-analyze",),
 }
 
 #: Product -> a file that it needs beside its program.

@@ -23,6 +23,8 @@ need php-fpm /usr/sbin/php-fpm8.2 /usr/sbin/php-fpm8.3 /usr/sbin/php-fpm8.4 /usr
 need uwsgi-core /usr/bin/uwsgi-core
 need uwsgi-plugin-python3 /usr/lib/uwsgi/plugins/python3_plugin.so
 need libtomcat10-java /usr/share/java/tomcat10-catalina.jar
+need systemd /usr/bin/systemd-analyze
+need procps /bin/kill
 need default-jre-headless /usr/bin/java
 [ -n "$missing" ] || exit 0
 

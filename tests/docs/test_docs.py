@@ -140,9 +140,12 @@ def check_command(command):
         assert arguments.file, line
     elif name == "check":
         resolve.resolve(arguments, {}, None)
+    elif arguments.target == "systemd":
+        assert not arguments.application or docs.run(command)[0] == 0, line
     else:
         product = catalog.find_product(arguments.target)
-        protocol = bind.parse(arguments.bind).protocol if arguments.bind else ""
+        (url,) = arguments.bind or [""]
+        protocol = bind.parse(url).protocol if url else ""
         assert catalog.find_route(product, arguments.via, protocol), line
 
 
@@ -214,6 +217,20 @@ def test_tutorial_works_as_written(tmp_path):
         process.terminate()
         process.communicate(timeout=30)
     assert process.returncode == 0
+
+
+def test_systemd_page_shows_lines_of_what_is_printed():
+    text = page("howto/systemd")
+    command = next(words for words in docs.shown_commands(text) if "--socket" in words)
+    printed = docs.run(command)[1]
+    shown = [
+        block.text
+        for block in docs.read_blocks(text)
+        if block.language == "ini" and "mysite-fastcgi.socket" in block.text
+    ]
+    assert len(shown) == 2
+    assert shown[1] in printed
+    assert set(shown[0].splitlines()) <= set(printed.splitlines())
 
 
 # -- the reference -------------------------------------------------------------------------

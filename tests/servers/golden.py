@@ -9,14 +9,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from portico.servers import catalog
+from portico.config.resolve import from_keywords
+from portico.servers import catalog, systemd
 from portico.servers.site import Site
+from portico.servers.unit import Unit
 from portico.transports.bind import parse
 
 DIRECTORY = Path(__file__).with_name("golden")
 
 #: Where the complete configurations say that they stand.
 STANDALONE = "/srv/portico-golden"
+
+#: Ready units, the very same as generated.
+DEPLOY = Path(__file__).parents[2] / "deploy" / "systemd"
 
 PORTS = {"fastcgi": 9000, "scgi": 4000, "ajp": 8009, "uwsgi": 3031}
 
@@ -57,8 +62,68 @@ def full_site(via, route):
     return Site(bind=parse(url), **common)
 
 
+def unit(*urls, **more):
+    """A service that listens on *urls*."""
+    words = {
+        "name": "mysite",
+        "application": "mysite.wsgi",
+        "command": ("/srv/mysite/venv/bin/portico",),
+        "directory": "/srv/mysite",
+        "options": (),
+    } | more
+    settings = from_keywords(dict(words["options"]))
+    return Unit(binds=tuple(map(parse, urls)), settings=settings, **words)
+
+
+def units():
+    """Yield a name and the service of each golden set of units."""
+    yield "plain", unit("fastcgi://127.0.0.1:9000")
+    yield (
+        "full",
+        unit(
+            "fastcgi+unix:///run/mysite/app.sock?group=www-data&mode=660",
+            "ajp://10.0.0.2:8009?allow=10.0.0.0/8&secret_file=/etc/mysite/secret",
+            application="/home/site/my $ite/100%.py:make_app()",
+            directory="/home/site/my $ite",
+            user="site",
+            group="users",
+            config="/etc/mysite/portico.yaml",
+            writable=("/home/site/my $ite/uploads", "/var/lib/mysite/cache"),
+            options=(
+                ("workers", "4"),
+                ("graceful_timeout", "60"),
+                ("debug", "no"),
+                ("log_file", "/var/log/mysite/error.log"),
+                ("status_socket", "/run/mysite/status.sock"),
+            ),
+        ),
+    )
+    yield "single-process", unit("scgi://127.0.0.1:4000", options=(("workers", "0"),))
+    yield (
+        "sockets",
+        unit(
+            "fastcgi+unix:///run/mysite.sock?group=www-data",
+            "scgi://[::1]:81",
+            "scgi://10.0.0.2:4000?allow=10.0.0.0/8&backlog=64&reuse_port=yes",
+            activated=True,
+        ),
+    )
+
+
+def deployed():
+    """Yield the file name and the text of every ready unit."""
+    url = "fastcgi+unix:///run/mysite/app.sock?group=www-data"
+    for directory, activated in (("service", False), ("service-and-socket", True)):
+        made = unit(url, user="mysite", activated=activated)
+        for name, text in systemd.render(made).items():
+            yield f"{directory}/{name}", text
+
+
 def texts():
     """Yield the file name and the text of every golden file."""
+    for name, made in units():
+        for file, text in systemd.render(made).items():
+            yield f"systemd-{name}-{file}", text
     for product, via, route in routes():
         plain, full = plain_site(via, route), full_site(via, route)
         yield f"{product.name}-{via}.conf", catalog.render(product, plain)
@@ -70,12 +135,15 @@ def texts():
 
 
 def main():
-    """Write every file, and remove those that nothing writes any more."""
+    """Write every file, and remove the golden ones that nothing writes any more."""
     DIRECTORY.mkdir(exist_ok=True)
     for path in DIRECTORY.iterdir():
         path.unlink()
     for name, text in texts():
         (DIRECTORY / name).write_text(text, encoding="utf-8")
+    for name, text in deployed():
+        (DEPLOY / name).parent.mkdir(parents=True, exist_ok=True)
+        (DEPLOY / name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pytest
 
 from portico.servers import catalog, launch
 from portico.transports.bind import parse
-from servers.golden import DIRECTORY, full_site, plain_site, routes, texts
+from servers.golden import DEPLOY, DIRECTORY, deployed, full_site, plain_site, routes, texts
 
 TEXTS = dict(texts())
 
@@ -18,6 +18,14 @@ def test_text_is_what_was_reviewed(name):
 
 def test_no_golden_file_is_left_over():
     assert {path.name for path in DIRECTORY.iterdir()} == set(TEXTS)
+
+
+def test_ready_files_are_what_is_generated():
+    """Otherwise: python tests/servers/golden.py."""
+    ready = {str(path.relative_to(DEPLOY)): path for path in DEPLOY.glob("*/*")}
+    assert {name: path.read_text(encoding="utf-8") for name, path in ready.items()} == dict(
+        deployed()
+    )
 
 
 @pytest.mark.parametrize(("product", "via", "route"), list(routes()))

@@ -110,8 +110,12 @@ _ALIASES = {"httpd": "apache", "apache2": "apache"}
 _PROTOCOL_ALIASES = {"fcgi": "fastcgi"}
 
 
-def find_product(name: str) -> Product:
+def find_product(name: str, *, others: tuple[str, ...] = ()) -> Product:
     """Find a web server by its name.
+
+    Args:
+        name: What the command line has.
+        others: What is known there beside the web servers, for the refusal.
 
     Raises:
         ConfigError: it is not known; the message lists those that are.
@@ -119,7 +123,8 @@ def find_product(name: str) -> Product:
     product = PRODUCTS.get(_ALIASES.get(name, name))
     if product is None:
         raise ConfigError(
-            f"no web server {name!a} is known; known are {', '.join(PRODUCTS)}", key="target"
+            f"no web server {name!a} is known; known are {', '.join((*PRODUCTS, *others))}",
+            key="target",
         )
     return product
 
