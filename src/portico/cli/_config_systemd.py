@@ -36,6 +36,7 @@ _OWN = ("name", "user", "group", "socket", "config", "option", "writable", "dire
 
 #: Settings that `--option` does not take, and why.
 _REFUSED = {
+    "app": "say it with APP",
     "bind": "say it with --bind",
     "mount": "say it with --mount",
     "user": "say it with --user: systemd starts the service as that user",
