@@ -124,12 +124,6 @@ def _serve_inherited(application: Callable[..., Any], options: dict[str, Any]) -
 
 def _serve_systemd(application: Callable[..., Any], options: dict[str, Any]) -> None:
     """Serve on every socket; one whose name begins with a protocol's speaks that protocol."""
-    from portico.codecs import AUTO, PROTOCOLS  # noqa: PLC0415 - as in serve
-    from portico.transports import systemd  # noqa: PLC0415 - as in serve
+    from portico.config.examine import passed_binds  # noqa: PLC0415 - as in serve
 
-    binds = []
-    for name, fd in systemd.passed_sockets(os.environ):
-        protocol = name.replace(".", "-").partition("-")[0]
-        known = protocol in PROTOCOLS or protocol == AUTO
-        binds.append(f"{protocol if known else 'fastcgi'}+fd://{fd}")
-    serve(application, *binds, **options)
+    serve(application, *passed_binds(os.environ), **options)

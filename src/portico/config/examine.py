@@ -11,9 +11,10 @@ from portico.config.application import missing_file
 from portico.core.mount import EXAMPLES
 from portico.errors import ConfigError
 from portico.transports.bind import check_exposed, did_you_mean, parse
+from portico.transports.systemd import passed_sockets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from portico.config.settings import Settings
     from portico.transports.bind import Bind
@@ -22,14 +23,33 @@ if TYPE_CHECKING:
 def binds(settings: Settings) -> list[Bind]:
     """Give the binds, each with a protocol that can be served.
 
+    Where none is configured, those are meant that systemd has passed to this process.
+
     Raises:
         ConfigError: there is none, or one that cannot be served.
     """
-    if not settings.bind:
+    urls = settings.bind or passed_binds(os.environ)
+    if not urls:
         raise ConfigError(
             "nothing to listen on; add --bind, e.g. --bind scgi://127.0.0.1:4000", key="bind"
         )
-    return [_parse(url) for url in settings.bind]
+    return [_parse(url) for url in urls]
+
+
+def passed_binds(environ: Mapping[str, str]) -> list[str]:
+    """Give a bind URL for each socket that systemd has passed.
+
+    One whose name begins with a protocol's speaks that protocol, the others FastCGI.
+
+    Raises:
+        ConfigError: LISTEN_FDS or LISTEN_PID is no number.
+    """
+    urls = []
+    for name, fd in passed_sockets(environ):
+        protocol = name.replace(".", "-").partition("-")[0]
+        known = protocol in PROTOCOLS or protocol == AUTO
+        urls.append(f"{protocol if known else 'fastcgi'}+fd://{fd}")
+    return urls
 
 
 def validate(settings: Settings) -> None:

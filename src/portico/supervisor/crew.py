@@ -31,7 +31,7 @@ from portico.supervisor.template import Template, TemplatePost
 from portico.supervisor.worker import Post
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from portico.supervisor.generation import Generation
     from portico.supervisor.loop import Loop
@@ -69,6 +69,7 @@ class Crew:
         loop: The parent's.
         signals: What the parent takes; blocked while it forks.
         watch: Told what happens.
+        leave: Lets go, in a forked process, of what else is the parent's.
 
     Attributes:
         orders: How the workers are to take SIGTERM.
@@ -76,13 +77,16 @@ class Crew:
         forced: Whether one had to be killed that did not end in time.
     """
 
-    def __init__(self, loop: Loop, signals: frozenset[int], watch: Watch) -> None:
+    def __init__(
+        self, loop: Loop, signals: frozenset[int], watch: Watch, leave: Callable[[], None]
+    ) -> None:
         self.orders = Orders()
         self.handover = Handover()
         self.forced = False
         self._loop = loop
         self._signals = signals
         self._watch = watch
+        self._leave = leave
         self._children: list[Child] = []
         self._templates: list[Template] = []
         self._alive, self._lifeline = os.pipe()
@@ -152,6 +156,7 @@ class Crew:
 
     def _make_post(self, generation: Generation, slot: int, writing: int) -> Post:
         """In a new process: let go of what is the parent's alone; gives what to do here."""
+        self._leave()
         self._loop.leave()
         os.close(self._lifeline)
         for child in self._children:
@@ -167,6 +172,7 @@ class Crew:
             alive=self._alive,
             orders=self.orders,
             handover=self.handover,
+            account=generation.account,
         )
 
     def _template_of(self, generation: Generation) -> Template:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from portico.supervisor.privileges import find_account
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from portico.config.settings import Settings
+    from portico.supervisor.privileges import Account
     from portico.transports.bind import Bind
     from portico.transports.listen import Listener
 
@@ -40,12 +43,19 @@ class Generation:
         service: What they serve.
         listeners: Where they listen; owned by the parent, and shared with other generations.
         wanted: How many workers there are to be.
+        account: Whom they become; None if they stay who the parent is.
+
+    Raises:
+        ConfigError: there is no such user or group.
     """
 
     number: int
     service: Service
     listeners: list[Listener]
     wanted: int = field(init=False)
+    account: Account | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.wanted = self.service.settings.workers
+        settings = self.service.settings
+        self.wanted = settings.workers
+        self.account = find_account(settings.user, settings.group)

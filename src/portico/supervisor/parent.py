@@ -23,6 +23,8 @@ from portico.supervisor.crew import MARGIN, Crew
 from portico.supervisor.generation import Generation
 from portico.supervisor.listeners import Listeners
 from portico.supervisor.loop import Loop
+from portico.supervisor.presence import Presence
+from portico.supervisor.privileges import warn_if_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from portico.supervisor.child import Child
     from portico.supervisor.generation import Service
     from portico.supervisor.loop import Timer
+    from portico.supervisor.notify import Notifier
 
 log = logging.getLogger("portico")
 
@@ -48,12 +51,13 @@ class Parent:
     Args:
         service: What is served.
         reread: Reads the configuration again, for a reload; raises `ConfigError`.
+        notifier: Tells systemd.
 
     Raises:
-        PorticoError: a listener cannot be opened; then none is.
+        PorticoError: something that it needs cannot be had; then nothing is left half started.
     """
 
-    def __init__(self, service: Service, reread: Callable[[], Service]) -> None:
+    def __init__(self, service: Service, reread: Callable[[], Service], notifier: Notifier) -> None:
         self._reread = reread
         self._listeners = Listeners()
         self._next: Generation | None = None
@@ -76,11 +80,17 @@ class Parent:
         }
         self._loop = Loop(signals)  # first: a signal must find no socket half made
         try:
-            self._current = Generation(1, service, self._listeners.open(service.binds))
+            self._current = Generation(1, service, [])
+            self._presence = Presence(service.settings, self._loop, notifier)
+            try:
+                self._current.listeners = self._listeners.open(service.binds)
+            except BaseException:
+                self._presence.close()
+                raise
         except BaseException:
             self._loop.close()
             raise
-        self._crew = Crew(self._loop, frozenset(signals), self)
+        self._crew = Crew(self._loop, frozenset(signals), self, self._presence.leave)
 
     def work(self) -> int:
         """Serve until a signal says stop; gives the exit status, 1 where requests were cut.
@@ -97,6 +107,7 @@ class Parent:
             self._loop.step()
         self._listeners.close()
         self._crew.close()
+        self._presence.close()
         self._loop.close()
         if self._failure is not None:
             raise self._failure
@@ -166,6 +177,7 @@ class Parent:
         elif not self._started and self._is_complete(self._current):
             self._started = True
             self._announce(self._current)
+            warn_if_root(log, self._current.account)
 
     def leaves(self, child: Child) -> None:
         """Act on a worker that somebody else has told to leave."""
@@ -231,6 +243,7 @@ class Parent:
         return sum(child.state == SERVING for child in members) >= generation.wanted
 
     def _announce(self, generation: Generation) -> None:
+        self._presence.ready(self._describe())
         for listener in generation.listeners:
             log.info(
                 "serving %s on %s (up to %d threads)",
@@ -249,11 +262,11 @@ class Parent:
             self._again = True
             return
         log.info("reloading")
+        self._presence.reloading()
         try:
             service = self._reread()
-            generation = Generation(
-                self._current.number + 1, service, self._listeners.open(service.binds)
-            )
+            generation = Generation(self._current.number + 1, service, [])
+            generation.listeners = self._listeners.open(service.binds)
         except PorticoError as error:
             self._refuse_reload(str(error))
             return
@@ -302,6 +315,7 @@ class Parent:
         self._refuse_reload(reason)
 
     def _refuse_reload(self, reason: str) -> None:
+        self._presence.ready(f"{self._describe()}; the last reload failed")
         log.error("not reloaded: %s\ngeneration %d goes on serving", reason, self._current.number)
         self._reload_again()
 
@@ -336,8 +350,18 @@ class Parent:
         self._crew.orders.set(STOP_AT_ONCE)
         self._end_all(number, MARGIN)
 
+    def _describe(self) -> str:
+        """Say how it is going, for systemd."""
+        generation = self._current
+        workers = "worker" if generation.wanted == 1 else "workers"
+        return (
+            f"generation {generation.number}: {generation.wanted} {workers} serving"
+            f" {generation.service.name}"
+        )
+
     def _end_all(self, number: int, seconds: float) -> None:
         self._stopping = True
+        self._presence.stopping()
         self._listeners.close()
         self._crew.end_all(number, seconds)
 

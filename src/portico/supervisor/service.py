@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from portico.supervisor.fork import do
+from portico.supervisor.notify import Notifier
 from portico.supervisor.parent import Parent
 
 if TYPE_CHECKING:
@@ -27,4 +29,4 @@ def supervise(service: Service, reread: Callable[[], Service]) -> int:
         PorticoError: a listener cannot be opened, or the first workers cannot serve.
         SystemExit: in a worker, at its end.
     """
-    return do(Parent(service, reread))
+    return do(Parent(service, reread, Notifier(os.environ)))

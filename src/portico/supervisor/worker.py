@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from portico.engine.handover import Handover
     from portico.supervisor.child import Orders
     from portico.supervisor.generation import Service
+    from portico.supervisor.privileges import Account
     from portico.transports.listen import Listener
 
 log = logging.getLogger("portico")
@@ -53,6 +54,7 @@ class Post:
         alive: Pipe that ends with the parent; owned.
         orders: How it is to take SIGTERM.
         handover: Where kept connections go when it retires.
+        account: Whom it becomes before it loads anything; None to stay who it is.
         application: The WSGI callable, if it is loaded already.
     """
 
@@ -64,6 +66,7 @@ class Post:
     alive: int
     orders: Orders
     handover: Handover
+    account: Account | None = None
     application: Callable[..., Any] | None = None
 
     def work(self) -> int:
@@ -157,12 +160,14 @@ def _prepare(post: Post) -> Engine:
 
 
 def load(post: Post) -> Callable[..., Any]:
-    """Load the application, and ask it whether it is well.
+    """Become whom the application runs as, load it, and ask it whether it is well.
 
     Raises:
         PorticoError: it cannot be loaded, or its health request fails.
     """
     service = post.service
+    if post.account is not None:
+        post.account.become()
     application = service.load()
     if service.settings.health is not None:
         try:
