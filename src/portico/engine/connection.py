@@ -13,10 +13,12 @@ import select
 import threading
 import time
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from portico.core import pages
+from portico.core.identity import label
 from portico.core.input import RequestBody, Spool
+from portico.core.response import Response
 from portico.core.roles import as_authorizer
 from portico.engine.errorstream import FrontendErrors
 from portico.engine.pace import target_of
@@ -41,8 +43,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from portico.codecs import ServerCodec
+    from portico.engine.accesslog import AccessLog, Entry
     from portico.engine.gate import Gate
-    from portico.engine.leader import Engine
+    from portico.engine.leader import Engine, Served
     from portico.engine.worker import Worker
     from portico.events import Event
 
@@ -123,6 +126,10 @@ class Connection(Stream):
         """Give the gate where it came in, and the peer's address."""
         return self._gate, self._address
 
+    def carrier(self) -> Served:
+        """Give what owns the descriptor."""
+        return self
+
     def is_free(self) -> bool:
         """Whether nothing of a request is in it, so that another process could go on with it."""
         return self._codec.idle and not self._codec.pending
@@ -175,19 +182,21 @@ class Connection(Stream):
         if event is None:
             return True
         try:
-            if refuse or time.monotonic() >= self.deadline:
+            now = time.monotonic()
+            if refuse or now >= self.deadline:
                 return self._refuse_late(event)
-            return self._act([event, *self._backlog], None, parked=True)
+            return self._act([event, *self._backlog], None, now)
         except RemoteProtocolError as error:
             return self._refuse(error)
 
-    def _act(self, events: list[Event], data: bytes | None, *, parked: bool = False) -> bool:
+    def _act(self, events: list[Event], data: bytes | None, resumed: float = 0.0) -> bool:
         """Serve the requests among *events*, and what the codec holds behind them.
 
         Args:
             events: What the codec made of *data*.
             data: Empty at the end of file; None where it has been counted before.
-            parked: Whether a thread has been found for the first request.
+            resumed: When a thread was found for the first request, monotonic seconds; 0 where
+                it was not parked.
         """
         codec = self._codec
         while True:
@@ -216,12 +225,12 @@ class Connection(Stream):
                 events = events[1:]
                 continue
             self._backlog = events[1:]
-            if self.engine.pace.active and not parked and not self.engine.may_call(self, event):
+            if self.engine.pace.active and not resumed and not self.engine.may_call(self, event):
                 self._event = event
                 self.phase = PARKED
                 return True
-            parked = False
-            self._answer(event)
+            self._answer(event, resumed)
+            resumed = 0.0
             if not self._is_over():
                 return False
             if self.phase == DRAINING:
@@ -262,7 +271,7 @@ class Connection(Stream):
         """Answer 503 to a request for which no thread became free in time; park what follows."""
         self._request_id = event.request_id
         self._body_ended = event.complete
-        self._answer_late()
+        self._answer_late(event)
         if not self._is_over() or self.phase == DRAINING:
             return self.phase == DRAINING
         codec = self._codec
@@ -366,14 +375,21 @@ class Connection(Stream):
         try:
             self.write_all(answer)
         except RequestAborted:
+            self._gate.note_refusal({}, error.status_hint, 0, aborted=True)
             return False
+        self._gate.note_refusal({}, error.status_hint, 0)
         self._start_draining()
         return True
 
     # -- one request -----------------------------------------------------------------------
 
-    def _answer(self, event: RequestReceived) -> None:
-        """Serve one request; afterwards `_broken` tells whether the connection must close."""
+    def _answer(self, event: RequestReceived, since: float = 0.0) -> None:
+        """Serve one request; afterwards `_broken` tells whether the connection must close.
+
+        Args:
+            event: Its head.
+            since: When that began, monotonic seconds; the engine's last poll by default.
+        """
         self._request_id = event.request_id
         self._body_ended = event.complete
         self.phase = IDLE
@@ -382,18 +398,18 @@ class Connection(Stream):
         started = 0.0
         target = ""
         if pace.active:
-            started = time.monotonic()
+            started = since = time.monotonic()
             target = target_of(event.environ)
         try:
             environ = gate.rules.finish(event.environ)
         except RemoteProtocolError as error:
-            self._answer_error(error)
+            self._answer_error(error, event)
             return
         if not event.complete or event.body:
             self._room = self.engine.settings.max_body_bytes - len(event.body)
             announced = 0 if event.complete else int(event.environ.get("CONTENT_LENGTH") or 0)
             if self._room < max(0, announced - len(event.body)):
-                self._answer_error(self._too_large())
+                self._answer_error(self._too_large(), event)
                 return
             feed = None if event.complete else self.feed
             environ["wsgi.input"] = RequestBody(event.body, feed)
@@ -405,17 +421,41 @@ class Connection(Stream):
             application = self._take_role(event.role, environ)
         if gate.errors_to_frontend:
             environ["wsgi.errors"] = FrontendErrors(self.send_errors, environ["wsgi.errors"])
-        try:
-            gate.run(application, environ, self, debug=gate.debug)
-        except RequestAborted as error:
-            if self._request_id != ANSWERED:
-                self._broken = True
-            log.info("%s: 499 %s: %s", self._gate.name, self.peer_name(), error)
-        except BaseException as error:  # noqa: BLE001 - a request must not end a thread
-            self._report_leaving(error)
+        self._call(application, environ, since)
         if started:
             now = time.monotonic()
             pace.note(target, now - started, now)
+
+    def _call(self, application: Callable[..., Any], environ: dict[str, Any], since: float) -> None:
+        """Call the application and send what it gives; counted, and with its access line."""
+        gate = self._gate
+        worker = self.worker
+        worker.since = since or self.engine.now
+        worker.environ = environ
+        response = Response(environ, self)
+        entry = None if gate.access is None else gate.access.begin(environ)
+        gone = False
+        try:
+            gate.run(response, application, environ, debug=gate.debug)
+        except RequestAborted as error:
+            gone = True
+            if self._request_id != ANSWERED:
+                self._broken = True
+            log.info("%s: 499 %s: %s%s", gate.name, self.peer_name(), error, label(environ))
+        except BaseException as error:  # noqa: BLE001 - a request must not end a thread
+            self._report_leaving(error, environ)
+        worker.environ = None
+        tally = worker.tallies[gate.protocol]
+        tally.requests += 1
+        tally.octets += response.sent
+        # an application may go on where the frontend has given up
+        if gone or (self._broken and not self._reset):
+            response.status = "499"
+            tally.aborted += 1
+        elif response.status >= "5":
+            tally.errors += 1
+        if entry is not None:
+            self._log_access(entry, response)
 
     def _take_role(self, role: int, environ: dict[str, Any]) -> Callable[..., Any]:
         """Prepare for an Authorizer's or a Filter's request; gives what to call."""
@@ -426,7 +466,14 @@ class Connection(Stream):
         environ["portico.role"] = "authorizer"
         return as_authorizer(self._gate.application)
 
-    def _report_leaving(self, error: BaseException) -> None:
+    def _log_access(self, entry: Entry, response: Response) -> None:
+        """Write the access line of a request that is done."""
+        access = cast("AccessLog", self._gate.access)
+        status = int(response.status[:3] or 500)
+        complete = not self._broken and status != 499
+        access.end(entry, status, response.sent, complete=complete)
+
+    def _report_leaving(self, error: BaseException, environ: dict[str, Any]) -> None:
         """Log what is meant to end a process or task; the traceback is in wsgi.errors already."""
         if isinstance(error, KeyboardInterrupt) and (
             threading.current_thread() is threading.main_thread()
@@ -437,7 +484,8 @@ class Connection(Stream):
             if isinstance(error, SystemExit)
             else (f"raised {type(error).__name__}")
         )
-        log.error("%s: the application %s; only the request ended", self._gate.name, what)
+        name = label(environ)
+        log.error("%s: the application %s; only the request ended%s", self._gate.name, what, name)
 
     def _too_large(self) -> LimitExceeded:
         most = self.engine.settings.max_body_bytes
@@ -445,16 +493,18 @@ class Connection(Stream):
             f"a body of more than {most} octets", option="max_body_bytes", status_hint=413
         )
 
-    def _answer_late(self) -> None:
+    def _answer_late(self, event: RequestReceived) -> None:
         """Answer 503 to a request that has waited for a thread for too long."""
         self._answer_error(
-            RemoteProtocolError("no thread became free within queue_timeout", status_hint=503)
+            RemoteProtocolError("no thread became free within queue_timeout", status_hint=503),
+            event,
         )
 
-    def _answer_error(self, error: RemoteProtocolError) -> None:
+    def _answer_error(self, error: RemoteProtocolError, event: RequestReceived) -> None:
         """Answer a request that cannot become an environ, or whose body is too long."""
         hint = f"; raise {error.option} to allow it" if isinstance(error, LimitExceeded) else ""
-        log.warning("%s: refused %s: %s%s", self._gate.name, self.peer_name(), error, hint)
+        name = label(event.environ)
+        log.warning("%s: refused %s: %s%s%s", self._gate.name, self.peer_name(), error, hint, name)
         status = status_line(error.status_hint or 400)
         body = pages.error_page(status)
         headers = [
@@ -468,6 +518,7 @@ class Connection(Stream):
             self.send_response(status, headers, body, end=True)
         except RequestAborted:
             self._broken = True
+        self._gate.note_refusal(event.environ, int(status[:3]), len(body), aborted=self._broken)
 
     def feed(self) -> bytes:
         """Give the next octets of the body; empty at its end.
@@ -574,7 +625,8 @@ class Connection(Stream):
             else:
                 data = codec.send_response(self._request_id, status, headers, b"", end=False)
                 parts = codec.send_body_parts(self._request_id, body, end=end)
-        except ApplicationError:  # the head does not fit; nothing is encoded
+        except ApplicationError as error:  # the head does not fit; nothing is encoded
+            error.answered = True
             self._answer_unencodable()
             raise
         if end:
