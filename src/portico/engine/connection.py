@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from portico.engine.accesslog import AccessLog, Entry
     from portico.engine.gate import Gate
     from portico.engine.leader import Engine, Served
-    from portico.engine.worker import Worker
+    from portico.engine.worker import Tally, Worker
     from portico.events import Event
 
 log = logging.getLogger("portico")
@@ -68,6 +68,10 @@ _MOST_ASIDE_BYTES = 1_048_576
 
 #: Stands for the request's id once its response has ended.
 ANSWERED = -1
+
+#: The status of a request that the client or the web server gave up; no application's, which has
+#: a space behind the number.
+_GIVEN_UP = "499"
 
 #: FastCGI roles; every other protocol has the first alone.
 RESPONDER, AUTHORIZER, FILTER = 1, 2, 3
@@ -182,21 +186,19 @@ class Connection(Stream):
         if event is None:
             return True
         try:
-            now = time.monotonic()
-            if refuse or now >= self.deadline:
+            if refuse or time.monotonic() >= self.deadline:
                 return self._refuse_late(event)
-            return self._act([event, *self._backlog], None, now)
+            return self._act([event, *self._backlog], None, parked=True)
         except RemoteProtocolError as error:
             return self._refuse(error)
 
-    def _act(self, events: list[Event], data: bytes | None, resumed: float = 0.0) -> bool:
+    def _act(self, events: list[Event], data: bytes | None, *, parked: bool = False) -> bool:
         """Serve the requests among *events*, and what the codec holds behind them.
 
         Args:
             events: What the codec made of *data*.
             data: Empty at the end of file; None where it has been counted before.
-            resumed: When a thread was found for the first request, monotonic seconds; 0 where
-                it was not parked.
+            parked: Whether a thread has been found for the first request.
         """
         codec = self._codec
         while True:
@@ -225,12 +227,12 @@ class Connection(Stream):
                 events = events[1:]
                 continue
             self._backlog = events[1:]
-            if self.engine.pace.active and not resumed and not self.engine.may_call(self, event):
+            if self.engine.pace.active and not parked and not self.engine.may_call(self, event):
                 self._event = event
                 self.phase = PARKED
                 return True
-            self._answer(event, resumed)
-            resumed = 0.0
+            parked = False
+            self._answer(event)
             if not self._is_over():
                 return False
             if self.phase == DRAINING:
@@ -383,13 +385,8 @@ class Connection(Stream):
 
     # -- one request -----------------------------------------------------------------------
 
-    def _answer(self, event: RequestReceived, since: float = 0.0) -> None:
-        """Serve one request; afterwards `_broken` tells whether the connection must close.
-
-        Args:
-            event: Its head.
-            since: When that began, monotonic seconds; the engine's last poll by default.
-        """
+    def _answer(self, event: RequestReceived) -> None:
+        """Serve one request; afterwards `_broken` tells whether the connection must close."""
         self._request_id = event.request_id
         self._body_ended = event.complete
         self.phase = IDLE
@@ -398,64 +395,63 @@ class Connection(Stream):
         started = 0.0
         target = ""
         if pace.active:
-            started = since = time.monotonic()
+            started = time.monotonic()
             target = target_of(event.environ)
         try:
             environ = gate.rules.finish(event.environ)
+            if event.complete and not event.body:
+                environ["wsgi.input"] = _NO_BODY
+            else:
+                environ["wsgi.input"] = self._open_body(event)
         except RemoteProtocolError as error:
             self._answer_error(error, event)
             return
-        if not event.complete or event.body:
-            self._room = self.engine.settings.max_body_bytes - len(event.body)
-            announced = 0 if event.complete else int(event.environ.get("CONTENT_LENGTH") or 0)
-            if self._room < max(0, announced - len(event.body)):
-                self._answer_error(self._too_large(), event)
-                return
-            feed = None if event.complete else self.feed
-            environ["wsgi.input"] = RequestBody(event.body, feed)
-        else:
-            environ["wsgi.input"] = _NO_BODY
         environ["portico.client_gone"] = self.peer_gone
         application = gate.application
         if event.role != RESPONDER:
             application = self._take_role(event.role, environ)
         if gate.errors_to_frontend:
             environ["wsgi.errors"] = FrontendErrors(self.send_errors, environ["wsgi.errors"])
-        self._call(application, environ, since)
-        if started:
-            now = time.monotonic()
-            pace.note(target, now - started, now)
-
-    def _call(self, application: Callable[..., Any], environ: dict[str, Any], since: float) -> None:
-        """Call the application and send what it gives; counted, and with its access line."""
-        gate = self._gate
         worker = self.worker
-        worker.since = since or self.engine.now
         worker.environ = environ
         response = Response(environ, self)
         entry = None if gate.access is None else gate.access.begin(environ)
-        gone = False
         try:
-            gate.run(response, application, environ, debug=gate.debug)
-        except RequestAborted as error:
-            gone = True
-            if self._request_id != ANSWERED:
-                self._broken = True
-            log.info("%s: 499 %s: %s%s", gate.name, self.peer_name(), error, label(environ))
+            gate.run(response, application, environ)
         except BaseException as error:  # noqa: BLE001 - a request must not end a thread
-            self._report_leaving(error, environ)
+            self._report_end(error, response, environ)
         worker.environ = None
         tally = worker.tallies[gate.protocol]
         tally.requests += 1
         tally.octets += response.sent
+        if self._broken or response.status >= "4":
+            self._count_failure(tally, response)
+        if entry is not None:
+            self._log_access(entry, response)
+        if started:
+            now = time.monotonic()
+            pace.note(target, now - started, now)
+
+    def _open_body(self, event: RequestReceived) -> RequestBody:
+        """Make ``wsgi.input`` of a request that has a body.
+
+        Raises:
+            LimitExceeded: by its announced length it is too long.
+        """
+        self._room = self.engine.settings.max_body_bytes - len(event.body)
+        announced = 0 if event.complete else int(event.environ.get("CONTENT_LENGTH") or 0)
+        if self._room < max(0, announced - len(event.body)):
+            raise self._too_large()
+        return RequestBody(event.body, None if event.complete else self.feed)
+
+    def _count_failure(self, tally: Tally, response: Response) -> None:
+        """Count a request that was not answered with success."""
         # an application may go on where the frontend has given up
-        if gone or (self._broken and not self._reset):
-            response.status = "499"
+        if response.status == _GIVEN_UP or (self._broken and not self._reset):
+            response.status = _GIVEN_UP
             tally.aborted += 1
         elif response.status >= "5":
             tally.errors += 1
-        if entry is not None:
-            self._log_access(entry, response)
 
     def _take_role(self, role: int, environ: dict[str, Any]) -> Callable[..., Any]:
         """Prepare for an Authorizer's or a Filter's request; gives what to call."""
@@ -470,11 +466,23 @@ class Connection(Stream):
         """Write the access line of a request that is done."""
         access = cast("AccessLog", self._gate.access)
         status = int(response.status[:3] or 500)
-        complete = not self._broken and status != 499
+        complete = not self._broken and response.status != _GIVEN_UP
         access.end(entry, status, response.sent, complete=complete)
 
-    def _report_leaving(self, error: BaseException, environ: dict[str, Any]) -> None:
-        """Log what is meant to end a process or task; the traceback is in wsgi.errors already."""
+    def _report_end(
+        self, error: BaseException, response: Response, environ: dict[str, Any]
+    ) -> None:
+        """Log what has ended a request, where that was no response.
+
+        The traceback of what is meant to end a process or task is in wsgi.errors already.
+        """
+        if isinstance(error, RequestAborted):
+            response.status = _GIVEN_UP
+            if self._request_id != ANSWERED:
+                self._broken = True
+            peer = self.peer_name()
+            log.info("%s: 499 %s: %s%s", self._gate.name, peer, error, label(environ))
+            return
         if isinstance(error, KeyboardInterrupt) and (
             threading.current_thread() is threading.main_thread()
         ):

@@ -75,8 +75,12 @@ class Census:
                     found.append(worker.apart)
         return found
 
-    def figures(self) -> dict[str, Any]:
-        """Give counts, threads and running requests, as plain JSON values."""
+    def figures(self, now: float) -> dict[str, Any]:
+        """Give counts, threads and running requests, as plain JSON values.
+
+        Args:
+            now: When the leader has begun its request, if it is in one; monotonic seconds.
+        """
         total = Tally()
         protocols = {}
         for name, own in self._own.items():
@@ -87,7 +91,7 @@ class Census:
             if tally.requests:
                 protocols[name] = tally.requests
             total.add(tally)
-        running = self._running()
+        running = self._running(now)
         return {
             "requests": total.requests,
             "errors": total.errors,
@@ -99,13 +103,14 @@ class Census:
             "running": running[:MOST_RUNNING],
         }
 
-    def _running(self) -> list[dict[str, Any]]:
+    def _running(self, now: float) -> list[dict[str, Any]]:
         """Describe the requests that run, the longest first."""
         started = time.time() - time.monotonic()
         found = []
         for worker in self._workers:
-            since, environ = worker.since, worker.environ
+            environ = worker.environ
             if environ is not None:
+                since = now if worker.claim else worker.since
                 found.append(_describe(environ, started + since))
         found.sort(key=lambda one: one["since"])
         return found

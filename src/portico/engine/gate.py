@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from portico import __version__
@@ -43,8 +44,8 @@ class Gate:
     """
 
     __slots__ = (
-        "access", "application", "debug", "engine", "errors_to_frontend", "listener", "make_codec",
-        "name", "protocol", "rules", "run", "spoken",
+        "access", "application", "engine", "errors_to_frontend", "listener", "make_codec", "name",
+        "protocol", "rules", "run", "spoken",
     )  # fmt: skip
 
     def __init__(
@@ -60,10 +61,11 @@ class Gate:
         self.listener = listener
         self.application = application
         self.engine = engine
-        self.debug = settings.debug
         self.name = str(listener.bind)
         self.access = access
-        self.run = engine.deadlines.run if engine.deadlines.limited else run_response
+        run = engine.deadlines.run if engine.deadlines.limited else run_response
+        # bound here, as a keyword costs each call
+        self.run: Callable[..., None] = partial(run, debug=True) if settings.debug else run
         protocol = listener.bind.protocol
         self.protocol = PROTOCOLS.get(protocol, protocol)
         self.errors_to_frontend = _takes_errors(protocol, settings)

@@ -218,7 +218,7 @@ class Engine:
         Takes a lock that is never held for long, so no signal handler may call it.
         """
         with self._lock:
-            found = self._census.figures()
+            found = self._census.figures(self.now)
             found["connections"] = self._count_connections()
             found["waiting"] = len(self._parking)
         found["repairs"] = count_repairs(gate.rules.mounting() for gate in self._gates)
@@ -308,8 +308,8 @@ class Engine:
             if alone and (goes_on or ready):
                 # nobody polled meanwhile: time to wait, and the next request, begin now
                 self.now = time.monotonic()
-                if goes_on:
-                    self._refresh(connection)
+                if goes_on and connection.phase == IDLE:
+                    connection.deadline = self.now + self.settings.idle_timeout
             if not goes_on:
                 self._drop(connection)
             elif (
@@ -544,7 +544,7 @@ class Engine:
                 connection = worker.claim.pop()
             except IndexError:
                 return
-            worker.apart = connection
+            worker.step_aside(connection, self.now)
             self.pace.suspect(self.now)
             self._unwatch(connection)
             self._pass_token()
@@ -558,7 +558,7 @@ class Engine:
             with self._lock:
                 if worker.claim:
                     worker.claim.pop()
-                    worker.apart = connection
+                    worker.step_aside(connection, self.now)
                     self._unwatch(connection)
                     self._pass_token()
                     if worker.call is not None:
@@ -586,7 +586,7 @@ class Engine:
             if not self._idle and self._threads >= self._most_threads:
                 return False
             worker.claim.pop()
-            worker.apart = connection
+            worker.step_aside(connection, self.now)
             self._unwatch(connection)
             self._pass_token()
         return True
@@ -672,6 +672,7 @@ class Engine:
             worker.apart = connection
         self._watchdog.hear()
         while goes_on and connection.phase == PARKED:
+            worker.since = time.monotonic()
             try:
                 goes_on = connection.resume()  # type: ignore[union-attr] # likewise
             except Exception:  # as in _work
@@ -758,8 +759,9 @@ class Engine:
             self._lost += 1
             self._threads -= 1
             if worker.claim:  # the only thread, which keeps the token in a call
-                worker.apart = worker.claim.pop()
-                self._unwatch(worker.apart)
+                connection = worker.claim.pop()
+                worker.step_aside(connection, self.now)
+                self._unwatch(connection)
                 self.leader = None
             if self.leader is None:
                 self._pass_token()

@@ -124,10 +124,9 @@ class Channel(Connection):
         if event is None:
             return False
         self._request_id = event.request_id
-        now = time.monotonic()
         try:
-            if not refuse and now < self.deadline:
-                self._answer(event, now)
+            if not refuse and time.monotonic() < self.deadline:
+                self._answer(event)
             else:
                 self._body_ended = event.complete
                 self._answer_late(event)

@@ -55,7 +55,7 @@ class Worker:
         until: When its waits for a peer end at the latest, monotonic seconds; 0 for a thread that
             never waits for one.
         environ: Of the request that it runs; None between requests.
-        since: When that began, monotonic seconds, as exact as the last poll.
+        since: Without the token: when that began, monotonic seconds.
         tallies: What it has counted, by protocol; written by this thread alone.
     """
 
@@ -74,3 +74,8 @@ class Worker:
         self.environ: dict[str, Any] | None = None
         self.since = 0.0
         self.tallies = make_tallies()
+
+    def step_aside(self, connection: Served, since: float) -> None:
+        """Go on with *connection* without the token, in a request that began at *since*."""
+        self.apart = connection
+        self.since = since
