@@ -75,7 +75,7 @@ def count(source: Path, protocol: str, number: int) -> int:
             ["valgrind", "--tool=callgrind", f"--callgrind-out-file={directory}/out",
              sys.executable, "-m", "portico", "serve", str(HERE / "application.py"),
              "--bind", f"{protocol}://127.0.0.1:{port}", "--threads", "1",
-             "--log-level", "warning"],
+             "--log-level", "warning", "--workers", "0"],
             env={**os.environ, "PYTHONPATH": str(source), "PYTHONHASHSEED": "0"},
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip

@@ -65,13 +65,14 @@ def serve(application: Callable[..., Any], *binds: str, **options: Any) -> None:
         **options: Settings by name, such as ``threads=16``.
 
     Raises:
-        ConfigError: a bind URL or an option is wrong.
+        ConfigError: a bind URL or an option is wrong, or a log file cannot be opened.
         TransportError: a socket cannot be opened.
     """
     # Lazy, here and below: the CGI path must not pay for the engine (30 ms).
     from portico.config.resolve import from_keywords  # noqa: PLC0415
     from portico.errors import ConfigError  # noqa: PLC0415
     from portico.supervisor import worker  # noqa: PLC0415
+    from portico.supervisor.logfiles import LogFiles  # noqa: PLC0415
     from portico.transports.bind import parse  # noqa: PLC0415
     from portico.transports.listen import open_listeners  # noqa: PLC0415
 
@@ -80,7 +81,12 @@ def serve(application: Callable[..., Any], *binds: str, **options: Any) -> None:
         raise ConfigError(
             "nothing to listen on; name a bind, such as scgi://127.0.0.1:4000", key="bind"
         )
-    worker.run(application, open_listeners([parse(url) for url in settings.bind]), settings)
+    files = LogFiles(settings)
+    try:
+        listeners = open_listeners([parse(url) for url in settings.bind])
+        worker.run(application, listeners, settings, files=files)
+    finally:
+        files.close()
 
 
 def _is_listening(fd: int) -> bool:

@@ -46,7 +46,13 @@ class LocalProtocolError(ProtocolError):
 
 
 class ApplicationError(PorticoError):
-    """The WSGI application broke PEP 3333; answered 500 and reported to ``wsgi.errors``."""
+    """The WSGI application broke PEP 3333; answered 500 and reported to ``wsgi.errors``.
+
+    Attributes:
+        answered: Whether that answer has been sent by whoever raised it.
+    """
+
+    answered = False
 
 
 class RequestAborted(PorticoError, OSError):  # noqa: N818 - the event, not the class, is the news

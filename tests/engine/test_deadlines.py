@@ -27,7 +27,7 @@ from engine_harness import (
     in_background,
     until,
 )
-from portico.core.response import run_request
+from portico.core.response import run_request, run_response
 from portico.engine import call as call_module
 from portico.engine import connection as connection_module
 from portico.engine import deadlines as deadlines_module
@@ -680,7 +680,7 @@ def test_slow_request_is_logged_once_with_its_line(threads, hard, held):
         assert len(first) < 500
         assert "return held(environ, start_response)  # this line" in rest
         assert "assert self.gate.wait(WAIT)" in rest
-        assert "run_request" not in rest
+        assert "run_response" not in rest
         assert len(rest) < 10_000
         until(lambda: not server.engine.deadlines._running, "the end")
         assert not server.engine.wants_recycling
@@ -779,7 +779,7 @@ def test_parked_request_of_a_peer_that_takes_nothing_holds_nobody_up(held, monke
 
 def test_without_limits_there_is_nothing_of_it(held):
     with Running(held, "scgi") as server:
-        assert server.engine._gates[0].run is run_request
+        assert server.engine._gates[0].run is run_response
         server.ask("scgi", "/")
         assert [one.name for one in server.threads() if "deadlines" in one.name] == []
 

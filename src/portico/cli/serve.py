@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from portico.config.application import load, name_of, require_application
 from portico.config.examine import binds
 from portico.supervisor import worker
 from portico.supervisor.generation import Service
+from portico.supervisor.logfiles import LogFiles, start_logging
 from portico.transports.listen import open_listeners
 
 if TYPE_CHECKING:
@@ -40,18 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal says stop."""
     service = _read(arguments)
-    logging.basicConfig(
-        level=service.settings.log_level.upper(),
-        format="%(asctime)s portico[%(process)d] %(levelname)s %(message)s",
-        stream=sys.stderr,
-    )
+    files = LogFiles(service.settings)
+    start_logging(service.settings)
     if service.settings.workers and hasattr(os, "fork"):
         from portico.supervisor.service import supervise  # noqa: PLC0415 - POSIX only
 
         status = supervise(service, lambda: _read(arguments))
         log.info("stopped")
         return status
-    _serve_alone(service)
+    _serve_alone(service, files)
     return 0
 
 
@@ -71,7 +68,7 @@ def _read(arguments: argparse.Namespace) -> Service:
     )
 
 
-def _serve_alone(service: Service) -> None:
+def _serve_alone(service: Service, files: LogFiles) -> None:
     """Serve in this very process."""
     application = service.load()
     early: list[int] = []
@@ -88,7 +85,7 @@ def _serve_alone(service: Service) -> None:
                 listener.bind,
                 service.settings.threads,
             )
-        worker.run(application, listeners, service.settings)
+        worker.run(application, listeners, service.settings, files=files)
     finally:
         for listener in listeners:
             listener.close()  # removes the socket's file

@@ -96,6 +96,7 @@ class Response:
     """One response on its way from the application to a sink.
 
     Attributes:
+        sink: Where it goes.
         status: What ``start_response`` was given; empty before.
         sent: Body octets handed to the sink.
         started: Whether the head has left.
@@ -104,12 +105,12 @@ class Response:
     """
 
     __slots__ = (
-        "_bodiless", "_errors", "_head_only", "_headers", "_length", "_sink",
-        "ended", "over", "sent", "started", "status",
+        "_bodiless", "_errors", "_head_only", "_headers", "_length",
+        "ended", "over", "sent", "sink", "started", "status",
     )  # fmt: skip
 
     def __init__(self, environ: dict[str, Any], sink: Sink) -> None:
-        self._sink = sink
+        self.sink = sink
         self._errors = environ["wsgi.errors"]
         self._head_only = environ["REQUEST_METHOD"] == "HEAD"
         self._bodiless = False
@@ -206,7 +207,7 @@ class Response:
                 self._cut_short()
                 return
         self.started = self.ended = True
-        self._sink.send_response(status, self._headers, body, end=True)
+        self.sink.send_response(status, self._headers, body, end=True)
         self.sent = len(body)
 
     def _iterate(self, result: Any) -> None:
@@ -242,16 +243,16 @@ class Response:
         if not self.started:
             self.started = True
             self.ended = complete
-            self._sink.send_response(self.status, self._headers, block, end=complete)
+            self.sink.send_response(self.status, self._headers, block, end=complete)
         elif block and not self.ended:
             self.ended = complete
-            self._sink.send_body(block, end=complete)
+            self.sink.send_body(block, end=complete)
         self.sent += len(block)
 
     def _send_head(self, first: bytes) -> None:
         self.started = True
         self.ended = self._bodiless
-        self._sink.send_response(self.status, self._headers, first, end=self._bodiless)
+        self.sink.send_response(self.status, self._headers, first, end=self._bodiless)
         self.sent += len(first)
 
     def _finish(self) -> None:
@@ -264,12 +265,12 @@ class Response:
             self._cut_short()
         elif self.started:
             self.ended = True
-            self._sink.send_body(b"", end=True)
+            self.sink.send_body(b"", end=True)
         else:
             if self._length is None and not self._bodiless:
                 self._headers.append(("Content-Length", "0"))
             self.started = self.ended = True
-            self._sink.send_response(self.status, self._headers, b"", end=True)
+            self.sink.send_response(self.status, self._headers, b"", end=True)
 
     def _fit(self, block: bytes) -> bytes:
         """Cut *block* to what Content-Length leaves, and say so if that loses something."""
@@ -288,7 +289,7 @@ class Response:
             " Content-Length promised; the connection is cut\n"
         )
         self.ended = True
-        self._sink.abort()
+        self.sink.abort()
 
     def _send_file(self, wrapper: FileWrapper) -> bool:
         """Send a regular file through the sink; False leaves it to iteration."""
@@ -304,8 +305,8 @@ class Response:
             self._finish()
             return True
         self.started = True
-        self._sink.send_response(self.status, self._headers, b"", end=False)
-        self.sent = self._sink.send_file(fd, at, count)
+        self.sink.send_response(self.status, self._headers, b"", end=False)
+        self.sent = self.sink.send_file(fd, at, count)
         self._finish()
         return True
 
@@ -319,12 +320,13 @@ class Response:
                 f"the application gave {type(block).__name__} where bytes are due"
             )
 
-    def fail(self, error: BaseException, *, debug: bool = False) -> None:
+    def fail(self, error: BaseException, environ: dict[str, Any], *, debug: bool = False) -> None:
         """Answer for an application that raised: 500 before the head, a cut after it.
 
         What a read raised because the body is too long is no fault of the application's: 413.
         """
         from portico.core import pages  # noqa: PLC0415 - lazy: only errors need pages
+        from portico.core.identity import label  # noqa: PLC0415 - likewise
 
         status = "500 Internal Server Error"
         if isinstance(error, LimitExceeded) and error.status_hint:  # the client's, from a read
@@ -334,12 +336,16 @@ class Response:
             debug = False
             self.report(f"portico: {error}; raise {error.option} to allow it\n")
         else:
-            self.report(pages.traceback_text(error))
+            name = label(environ)
+            heading = f"portico: the application failed{name}\n" if name else ""
+            self.report(heading + pages.traceback_text(error))
+        if isinstance(error, ApplicationError) and error.answered:
+            self.status = status
         if self.ended:
             return
         self.ended = True
         if self.started:
-            self._sink.abort()
+            self.sink.abort()
             return
         self.started = True
         self.status = status
@@ -350,7 +356,7 @@ class Response:
         ]
         if self._head_only:
             body = b""
-        self._sink.send_response(self.status, headers, body, end=True)
+        self.sink.send_response(self.status, headers, body, end=True)
 
     def report(self, text: str) -> None:
         """Write to ``wsgi.errors``, which must not be able to fail the request."""
@@ -364,22 +370,31 @@ class Response:
 def run_request(
     application: Callable[..., Any], environ: dict[str, Any], sink: Sink, *, debug: bool = False
 ) -> Response:
+    """Serve one request whose sink is *sink*; gives the finished response. As `run_response`."""
+    response = Response(environ, sink)
+    run_response(response, application, environ, debug=debug)
+    return response
+
+
+def run_response(
+    response: Response,
+    application: Callable[..., Any],
+    environ: dict[str, Any],
+    *,
+    debug: bool = False,
+) -> None:
     """Serve one request: call *application*, send what it gives, close it on every path.
 
     Args:
+        response: Of this request; tells afterwards what was sent, also where this raises.
         application: The WSGI callable.
         environ: A finished environ, given away to the application.
-        sink: Takes the response.
         debug: Whether an error page shows the traceback.
-
-    Returns:
-        The finished response, for the log.
 
     Raises:
         RequestAborted: the frontend is gone; the iterable is closed already.
         SystemExit, KeyboardInterrupt: raised by the application; the request is answered.
     """
-    response = Response(environ, sink)
     result = None
     try:
         try:
@@ -392,10 +407,9 @@ def run_request(
     except RequestAborted:
         raise
     except Exception as error:  # noqa: BLE001 - whatever an application raises is answered
-        response.fail(error, debug=debug)
+        response.fail(error, environ, debug=debug)
     except BaseException as error:
-        response.fail(error, debug=debug)
+        response.fail(error, environ, debug=debug)
         raise
     finally:
         response.over = True
-    return response

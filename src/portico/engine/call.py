@@ -81,6 +81,8 @@ class Call:
         lost_at: When its thread counts as lost, if the request is not over.
         expired: Whether the hard limit is passed; the note of the module's text.
         timed_out: Whether that has been answered, so that the application's output goes nowhere.
+        refused: Whether the answer was 504, nothing of the application's having left.
+        octets: Of that answer's body, once it has been sent.
         raised: Whether the exception has been raised from outside.
         lost: Whether the thread counts as lost.
         over: Whether the request is done; written under the lock of `Deadlines`.
@@ -89,7 +91,8 @@ class Call:
     watched = False
     started = 0.0
     slow_at = deadline = lost_at = inf
-    expired = timed_out = raised = lost = over = False
+    expired = timed_out = refused = raised = lost = over = False
+    octets = 0
     _head_sent = _ended = _inside = False
 
     def __init__(
@@ -179,7 +182,7 @@ class Call:
         if self._head_sent:
             sink.cut()
             return "cut"
-        self._head_sent = self._ended = True
+        self._head_sent = self._ended = self.refused = True
         status = status_line(504)
         body = pages.error_page(status)
         headers = [
@@ -193,6 +196,7 @@ class Call:
         except BaseException:
             sink.cut()
             raise
+        self.octets = len(body)
         return "504"
 
     def _give_up(self) -> None:

@@ -13,10 +13,12 @@ import select
 import threading
 import time
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from portico.core import pages
+from portico.core.identity import label
 from portico.core.input import RequestBody, Spool
+from portico.core.response import Response
 from portico.core.roles import as_authorizer
 from portico.engine.errorstream import FrontendErrors
 from portico.engine.pace import target_of
@@ -41,9 +43,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from portico.codecs import ServerCodec
+    from portico.engine.accesslog import AccessLog, Entry
     from portico.engine.gate import Gate
-    from portico.engine.leader import Engine
-    from portico.engine.worker import Worker
+    from portico.engine.leader import Engine, Served
+    from portico.engine.worker import Tally, Worker
     from portico.events import Event
 
 log = logging.getLogger("portico")
@@ -65,6 +68,10 @@ _MOST_ASIDE_BYTES = 1_048_576
 
 #: Stands for the request's id once its response has ended.
 ANSWERED = -1
+
+#: The status of a request that the client or the web server gave up; no application's, which has
+#: a space behind the number.
+_GIVEN_UP = "499"
 
 #: FastCGI roles; every other protocol has the first alone.
 RESPONDER, AUTHORIZER, FILTER = 1, 2, 3
@@ -122,6 +129,10 @@ class Connection(Stream):
     def origin(self) -> tuple[Gate, Any]:
         """Give the gate where it came in, and the peer's address."""
         return self._gate, self._address
+
+    def carrier(self) -> Served:
+        """Give what owns the descriptor."""
+        return self
 
     def is_free(self) -> bool:
         """Whether nothing of a request is in it, so that another process could go on with it."""
@@ -262,7 +273,7 @@ class Connection(Stream):
         """Answer 503 to a request for which no thread became free in time; park what follows."""
         self._request_id = event.request_id
         self._body_ended = event.complete
-        self._answer_late()
+        self._answer_late(event)
         if not self._is_over() or self.phase == DRAINING:
             return self.phase == DRAINING
         codec = self._codec
@@ -366,7 +377,9 @@ class Connection(Stream):
         try:
             self.write_all(answer)
         except RequestAborted:
+            self._gate.note_refusal({}, error.status_hint, 0, aborted=True)
             return False
+        self._gate.note_refusal({}, error.status_hint, 0)
         self._start_draining()
         return True
 
@@ -386,36 +399,59 @@ class Connection(Stream):
             target = target_of(event.environ)
         try:
             environ = gate.rules.finish(event.environ)
+            if event.complete and not event.body:
+                environ["wsgi.input"] = _NO_BODY
+            else:
+                environ["wsgi.input"] = self._open_body(event)
         except RemoteProtocolError as error:
-            self._answer_error(error)
+            self._answer_error(error, event)
             return
-        if not event.complete or event.body:
-            self._room = self.engine.settings.max_body_bytes - len(event.body)
-            announced = 0 if event.complete else int(event.environ.get("CONTENT_LENGTH") or 0)
-            if self._room < max(0, announced - len(event.body)):
-                self._answer_error(self._too_large())
-                return
-            feed = None if event.complete else self.feed
-            environ["wsgi.input"] = RequestBody(event.body, feed)
-        else:
-            environ["wsgi.input"] = _NO_BODY
         environ["portico.client_gone"] = self.peer_gone
         application = gate.application
         if event.role != RESPONDER:
             application = self._take_role(event.role, environ)
         if gate.errors_to_frontend:
             environ["wsgi.errors"] = FrontendErrors(self.send_errors, environ["wsgi.errors"])
+        worker = self.worker
+        worker.environ = environ
+        response = Response(environ, self)
+        entry = None if gate.access is None else gate.access.begin(environ)
         try:
-            gate.run(application, environ, self, debug=gate.debug)
-        except RequestAborted as error:
-            if self._request_id != ANSWERED:
-                self._broken = True
-            log.info("%s: 499 %s: %s", self._gate.name, self.peer_name(), error)
+            gate.run(response, application, environ)
         except BaseException as error:  # noqa: BLE001 - a request must not end a thread
-            self._report_leaving(error)
+            self._report_end(error, response, environ)
+        worker.environ = None
+        tally = worker.tallies[gate.protocol]
+        tally.requests += 1
+        tally.octets += response.sent
+        if self._broken or response.status >= "4":
+            self._count_failure(tally, response)
+        if entry is not None:
+            self._log_access(entry, response)
         if started:
             now = time.monotonic()
             pace.note(target, now - started, now)
+
+    def _open_body(self, event: RequestReceived) -> RequestBody:
+        """Make ``wsgi.input`` of a request that has a body.
+
+        Raises:
+            LimitExceeded: by its announced length it is too long.
+        """
+        self._room = self.engine.settings.max_body_bytes - len(event.body)
+        announced = 0 if event.complete else int(event.environ.get("CONTENT_LENGTH") or 0)
+        if self._room < max(0, announced - len(event.body)):
+            raise self._too_large()
+        return RequestBody(event.body, None if event.complete else self.feed)
+
+    def _count_failure(self, tally: Tally, response: Response) -> None:
+        """Count a request that was not answered with success."""
+        # an application may go on where the frontend has given up
+        if response.status == _GIVEN_UP or (self._broken and not self._reset):
+            response.status = _GIVEN_UP
+            tally.aborted += 1
+        elif response.status >= "5":
+            tally.errors += 1
 
     def _take_role(self, role: int, environ: dict[str, Any]) -> Callable[..., Any]:
         """Prepare for an Authorizer's or a Filter's request; gives what to call."""
@@ -426,8 +462,27 @@ class Connection(Stream):
         environ["portico.role"] = "authorizer"
         return as_authorizer(self._gate.application)
 
-    def _report_leaving(self, error: BaseException) -> None:
-        """Log what is meant to end a process or task; the traceback is in wsgi.errors already."""
+    def _log_access(self, entry: Entry, response: Response) -> None:
+        """Write the access line of a request that is done."""
+        access = cast("AccessLog", self._gate.access)
+        status = int(response.status[:3] or 500)
+        complete = not self._broken and response.status != _GIVEN_UP
+        access.end(entry, status, response.sent, complete=complete)
+
+    def _report_end(
+        self, error: BaseException, response: Response, environ: dict[str, Any]
+    ) -> None:
+        """Log what has ended a request, where that was no response.
+
+        The traceback of what is meant to end a process or task is in wsgi.errors already.
+        """
+        if isinstance(error, RequestAborted):
+            response.status = _GIVEN_UP
+            if self._request_id != ANSWERED:
+                self._broken = True
+            peer = self.peer_name()
+            log.info("%s: 499 %s: %s%s", self._gate.name, peer, error, label(environ))
+            return
         if isinstance(error, KeyboardInterrupt) and (
             threading.current_thread() is threading.main_thread()
         ):
@@ -437,7 +492,8 @@ class Connection(Stream):
             if isinstance(error, SystemExit)
             else (f"raised {type(error).__name__}")
         )
-        log.error("%s: the application %s; only the request ended", self._gate.name, what)
+        name = label(environ)
+        log.error("%s: the application %s; only the request ended%s", self._gate.name, what, name)
 
     def _too_large(self) -> LimitExceeded:
         most = self.engine.settings.max_body_bytes
@@ -445,16 +501,18 @@ class Connection(Stream):
             f"a body of more than {most} octets", option="max_body_bytes", status_hint=413
         )
 
-    def _answer_late(self) -> None:
+    def _answer_late(self, event: RequestReceived) -> None:
         """Answer 503 to a request that has waited for a thread for too long."""
         self._answer_error(
-            RemoteProtocolError("no thread became free within queue_timeout", status_hint=503)
+            RemoteProtocolError("no thread became free within queue_timeout", status_hint=503),
+            event,
         )
 
-    def _answer_error(self, error: RemoteProtocolError) -> None:
+    def _answer_error(self, error: RemoteProtocolError, event: RequestReceived) -> None:
         """Answer a request that cannot become an environ, or whose body is too long."""
         hint = f"; raise {error.option} to allow it" if isinstance(error, LimitExceeded) else ""
-        log.warning("%s: refused %s: %s%s", self._gate.name, self.peer_name(), error, hint)
+        name = label(event.environ)
+        log.warning("%s: refused %s: %s%s%s", self._gate.name, self.peer_name(), error, hint, name)
         status = status_line(error.status_hint or 400)
         body = pages.error_page(status)
         headers = [
@@ -468,6 +526,7 @@ class Connection(Stream):
             self.send_response(status, headers, body, end=True)
         except RequestAborted:
             self._broken = True
+        self._gate.note_refusal(event.environ, int(status[:3]), len(body), aborted=self._broken)
 
     def feed(self) -> bytes:
         """Give the next octets of the body; empty at its end.
@@ -574,7 +633,8 @@ class Connection(Stream):
             else:
                 data = codec.send_response(self._request_id, status, headers, b"", end=False)
                 parts = codec.send_body_parts(self._request_id, body, end=end)
-        except ApplicationError:  # the head does not fit; nothing is encoded
+        except ApplicationError as error:  # the head does not fit; nothing is encoded
+            error.answered = True
             self._answer_unencodable()
             raise
         if end:

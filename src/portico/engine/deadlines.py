@@ -16,18 +16,21 @@ import threading
 import time
 from math import inf
 from traceback import StackSummary
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from portico.core.response import run_request
+from portico.core.identity import label
+from portico.core.response import run_response
 from portico.engine.call import Blocks, Call
 from portico.engine.errorstream import FrontendErrors
 from portico.engine.worker import Worker
 from portico.errors import RequestTimeout
+from portico.refusals import status_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType, FrameType
 
+    from portico.core.response import Response
     from portico.engine.call import TimedSink
     from portico.engine.leader import Engine
 
@@ -46,7 +49,7 @@ _MOST_SHOWN = 300
 
 #: Where a request's stack begins: what called these is the engine.
 _BEGINNINGS: frozenset[CodeType] = frozenset(
-    {run_request.__code__, Call.__call__.__code__, Blocks.__next__.__code__, Blocks.close.__code__}
+    {run_response.__code__, Call.__call__.__code__, Blocks.__next__.__code__, Blocks.close.__code__}
 )
 
 
@@ -87,17 +90,18 @@ class Deadlines:
 
     def run(
         self,
+        response: Response,
         application: Callable[..., Any],
         environ: dict[str, Any],
-        sink: TimedSink,
         *,
         debug: bool = False,
     ) -> None:
-        """Serve one request under the limits; as `run_request`.
+        """Serve one request under the limits; as `run_response`.
 
         Raises:
-            RequestAborted: as `run_request`.
+            RequestAborted: as `run_response`.
         """
+        sink = cast("TimedSink", response.sink)
         worker = sink.worker
         call = Call(application, environ, sink, self._answer)
         worker.call = call
@@ -111,13 +115,16 @@ class Deadlines:
                         environ[name].guard(call.through)
                 if type(environ["wsgi.errors"]) is FrontendErrors:
                     environ["wsgi.errors"].guard(call.through)
-                run_request(call, environ, call, debug=debug)
+                response.sink = call
+                run_response(response, call, environ, debug=debug)
             else:
-                run_request(application, environ, sink, debug=debug)
+                run_response(response, application, environ, debug=debug)
         except RequestTimeout:
             if not call.timed_out:
                 raise
         finally:
+            if call.refused:
+                response.status, response.sent = status_line(504), call.octets
             worker.call = None
             call.environ = {}  # which may hold the call, by its input
             if self._alone or not worker.claim:
@@ -280,7 +287,8 @@ def describe(call: Call) -> str:
     environ = call.environ
     target = environ.get("REQUEST_URI") or environ.get("PATH_INFO", "")
     asked = f"{environ.get('REQUEST_METHOD', '')} {target}"[:_MOST_SHOWN]
-    return f"{environ.get('portico.bind', '')}: {call.sink.peer_name()}: {asked!a}"
+    peer = call.sink.peer_name()
+    return f"{environ.get('portico.bind', '')}: {peer}: {asked!a}{label(environ)}"
 
 
 def _stack(call: Call) -> str:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from portico import __version__
 from portico.codecs import AUTO, PROTOCOLS, server_codec_maker
 from portico.core.environ import EnvironRules
 from portico.core.mount import EXAMPLES, Mounting
-from portico.core.response import FileWrapper, run_request
+from portico.core.response import FileWrapper, run_response
 from portico.engine.connection import ROLES
 from portico.errors import ConfigError
 from portico.limits import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from portico.codecs import ServerCodec
     from portico.config.settings import Settings
+    from portico.engine.accesslog import AccessLog
     from portico.engine.handover import Handover
     from portico.engine.leader import Engine
     from portico.transports.listen import Listener
@@ -29,19 +31,21 @@ class Gate:
 
     Attributes:
         listener: Where connections come from; owned.
+        protocol: The name of what is spoken here.
+        access: Takes a line for each request; None without an access log.
         application: The WSGI callable.
         rules: Makes environs of parameters.
         make_codec: Makes the server side of one connection.
         errors_to_frontend: Whether ``wsgi.errors`` goes to the web server (FastCGI alone).
         name: The bind URL, for log lines; holds no secret.
-        run: Serves one request: `run_request`, or what does that under limits of time.
+        run: Serves one request: `run_response`, or what does that under limits of time.
         spoken: Where the listener's protocol is ``auto``: a copy of this gate for each protocol,
             which takes its place in a connection once that shows what it speaks.
     """
 
     __slots__ = (
-        "application", "debug", "engine", "errors_to_frontend", "listener", "make_codec", "name",
-        "rules", "run", "spoken",
+        "access", "application", "engine", "errors_to_frontend", "listener", "make_codec", "name",
+        "protocol", "rules", "run", "spoken",
     )  # fmt: skip
 
     def __init__(
@@ -50,29 +54,34 @@ class Gate:
         application: Callable[..., Any],
         settings: Settings,
         engine: Engine,
-        errors: object,
+        more: Mapping[str, object],
+        *,
+        access: AccessLog | None = None,
     ) -> None:
         self.listener = listener
         self.application = application
         self.engine = engine
-        self.debug = settings.debug
         self.name = str(listener.bind)
-        self.run = engine.deadlines.run if engine.deadlines.limited else run_request
+        self.access = access
+        run = engine.deadlines.run if engine.deadlines.limited else run_response
+        # bound here, as a keyword costs each call
+        self.run: Callable[..., None] = partial(run, debug=True) if settings.debug else run
         protocol = listener.bind.protocol
+        self.protocol = PROTOCOLS.get(protocol, protocol)
         self.errors_to_frontend = _takes_errors(protocol, settings)
         self.make_codec = _codec_maker(protocol, listener, settings)
         base = {
             "wsgi.version": (1, 0),
-            "wsgi.errors": errors,
             "wsgi.multithread": settings.threads > 1,
             "wsgi.multiprocess": False,
             "wsgi.run_once": False,
             "wsgi.file_wrapper": FileWrapper,
             "wsgi.input_terminated": True,
             "portico.role": "responder",
-            "portico.protocol": PROTOCOLS.get(protocol, protocol),
+            "portico.protocol": self.protocol,
             "portico.bind": self.name,
             "portico.version": __version__,
+            **more,
         }
         for name in settings.disable_repairs:
             if name not in EXAMPLES:
@@ -86,9 +95,28 @@ class Gate:
         if protocol == AUTO:
             for name in dict.fromkeys(PROTOCOLS.values()):
                 self.spoken[name] = gate = copy(self)
+                gate.protocol = name
                 gate.errors_to_frontend = _takes_errors(name, settings)
                 gate.make_codec = _codec_maker(name, listener, settings)
                 gate.rules = EnvironRules({**base, "portico.protocol": name}, mounting)
+
+    def note_refusal(
+        self, environ: dict[str, Any], status: int, octets: int, *, aborted: bool = False
+    ) -> None:
+        """Count a request that Portico answers itself, and give it its access line.
+
+        Args:
+            environ: What is known of it.
+            status: Of the answer.
+            octets: Of its body.
+            aborted: Whether the peer did not take it.
+        """
+        if aborted:
+            status = 499
+        self.engine.count(self.protocol, status, octets, aborted=aborted)
+        if self.access is not None:
+            known = {**environ, "portico.protocol": self.protocol, "portico.bind": self.name}
+            self.access.end(self.access.begin(known), status, octets, complete=not aborted)
 
     def standing_at(self, handover: Handover) -> Gate:
         """Give a copy for what other processes hand over; the engine looks up each one's own."""

@@ -23,9 +23,11 @@ from math import inf
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from portico.core.input import Spool
+from portico.engine.accesslog import AccessLog
 from portico.engine.connection import AWAY, FRESH, HEAD, IDLE, PARKED, Connection
 from portico.engine.deadlines import Deadlines
 from portico.engine.errorstream import ErrorStream
+from portico.engine.figures import Census, count_repairs
 from portico.engine.gate import Gate
 from portico.engine.pace import SHORT, UNTRIED, Pace, target_of
 from portico.engine.parking import RESERVE_SECONDS, Parking
@@ -36,9 +38,10 @@ from portico.engine.worker import Worker
 from portico.errors import RequestTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from portico.config.settings import Settings
+    from portico.engine.figures import Observer
     from portico.engine.handover import Handover
     from portico.engine.multiplex import Multiplexer
     from portico.events import RequestReceived
@@ -72,6 +75,10 @@ class Engine:
         errors: ``wsgi.errors``; the process's standard error by default.
         handover: Where kept connections come from, and go to, between the processes that share
             the listeners.
+        base: More keys for the environ of every request.
+        observer: Is told the figures about every 0.1 seconds while there is work, once more when
+            there is none, and at the end.
+        access_fd: Where access lines go; stays the caller's. -1 for none.
 
     Attributes:
         leader: The thread that holds the token; None while every thread is in a request.
@@ -87,8 +94,9 @@ class Engine:
     """
 
     __slots__ = (
-        "_alive", "_closing", "_first", "_full_told", "_gates", "_handover", "_idle", "_lock",
-        "_lost", "_most_threads", "_over", "_parking", "_paused", "_places", "_poll_until",
+        "_alive", "_census", "_closing", "_first", "_full_told", "_gates", "_handover", "_idle",
+        "_lock", "_lost", "_most_threads", "_observer", "_over", "_parking", "_paused", "_places",
+        "_poll_until",
         "_poller", "_ready", "_roomy", "_stop_deadline", "_stop_signals", "_threads", "_timers",
         "_waiting", "_waker", "_watchdog",
         "deadlines", "idle_until", "keeps", "leader", "now", "pace", "settings", "stopping",
@@ -103,13 +111,18 @@ class Engine:
         errors: object = None,
         *,
         handover: Handover | None = None,
+        base: Mapping[str, object] | None = None,
+        observer: Observer | None = None,
+        access_fd: int = -1,
     ) -> None:
         self.settings = settings
         self.deadlines = Deadlines(self)
         self.wants_recycling = False
-        stream = ErrorStream() if errors is None else errors
+        more = {"wsgi.errors": ErrorStream() if errors is None else errors, **(base or {})}
+        access = None if access_fd < 0 else AccessLog(access_fd, settings.access_format)
         self._gates = [
-            Gate(listener, application, settings, self, stream) for listener in listeners
+            Gate(listener, application, settings, self, more, access=access)
+            for listener in listeners
         ]
         self._places = {gate.name: gate for gate in self._gates}
         self._handover = handover
@@ -126,6 +139,8 @@ class Engine:
         self._lock = threading.Lock()
         self._idle: list[Worker] = []
         self._parking = Parking()
+        self._census = Census()
+        self._observer = observer
         self._threads = 0
         self._lost = 0
         self._first: Worker | None = None
@@ -144,7 +159,8 @@ class Engine:
         self._stop_deadline = inf
         self._stop_signals: frozenset[int] = frozenset()
         self._alive = -1
-        self._watchdog = Watchdog(self)
+        tell = None if observer is None else self._tell
+        self._watchdog = Watchdog(self, tell, alone=settings.threads == 1)
 
     # -- from outside ----------------------------------------------------------------------
 
@@ -166,6 +182,7 @@ class Engine:
             self._waiting[gate.listener.fd] = gate
             self._poller.register(gate.listener.fd)
         self._first = self.leader = worker = Worker()
+        self._census.enter(worker)
         self._threads = 1
         before = -1
         if stop_signals:
@@ -195,6 +212,47 @@ class Engine:
         self.stopping = True
         self._waker.wake()
 
+    def figures(self) -> dict[str, Any]:
+        """Tell what has been served and what is going on, as plain JSON values.
+
+        Takes a lock that is never held for long, so no signal handler may call it.
+        """
+        with self._lock:
+            found = self._census.figures(self.now)
+            found["connections"] = self._count_connections()
+            found["waiting"] = len(self._parking)
+        found["repairs"] = count_repairs(gate.rules.mounting() for gate in self._gates)
+        return found
+
+    def is_quiet(self) -> bool:
+        """Whether the figures stay as they are until somebody wakes the watchdog."""
+        with self._lock:
+            polls = self.leader is None or self._poll_until > 0.0
+            return polls and self._census.is_settled()
+
+    def count(self, protocol: str, status: int, octets: int, *, aborted: bool = False) -> None:
+        """Count a request that Portico has answered itself, from any thread.
+
+        Args:
+            protocol: The name of the protocol.
+            status: Of the answer.
+            octets: Of its body.
+            aborted: Whether the peer did not take it.
+        """
+        with self._lock:
+            self._census.count(protocol, status, octets, aborted=aborted)
+
+    def _tell(self) -> None:
+        cast("Observer", self._observer).observe(self.figures())
+
+    def _count_connections(self) -> int:
+        """Count the open connections; under the lock."""
+        waiting = self._waiting
+        fixed = [self._waker.fd, *(gate.listener.fd for gate in self._gates)]
+        others = {one.carrier() for one in (*self._census.served(), *self._parking)}
+        apart = [one for one in others if one.fd >= 0 and not one.waiting]
+        return len(waiting) - len([fd for fd in fixed if fd in waiting]) + len(apart)
+
     # -- the leader ------------------------------------------------------------------------
 
     def _work(self, worker: Worker) -> None:  # noqa: C901, PLR0912, PLR0915 - calls cost
@@ -203,6 +261,7 @@ class Engine:
         claim = worker.claim
         watchdog = self._watchdog
         alone = self._most_threads == 1
+        watched = not alone or self._observer is not None
         while True:
             if not ready:
                 if not self._poll():
@@ -229,7 +288,7 @@ class Engine:
                 connection.worker = worker
             self.turns += 1
             claim.append(connection)
-            if not watchdog.awake and not alone:
+            if not watchdog.awake and watched:
                 watchdog.wake()
             try:
                 goes_on = connection.serve()
@@ -246,9 +305,11 @@ class Engine:
                 if not self._follow(worker):
                     return
                 continue
-            if alone and goes_on:
-                # nobody polled meanwhile: its time to wait begins now, not at the last poll
-                self._refresh(connection)
+            if alone and (goes_on or ready):
+                # nobody polled meanwhile: time to wait, and the next request, begin now
+                self.now = time.monotonic()
+                if goes_on and connection.phase == IDLE:
+                    connection.deadline = self.now + self.settings.idle_timeout
             if not goes_on:
                 self._drop(connection)
             elif (
@@ -469,6 +530,8 @@ class Engine:
             if connection.phase in {FRESH, HEAD}:
                 connection.report_slow_head()
             self._drop(connection)
+        if expired:
+            self._watchdog.hear()
 
     # -- the token -------------------------------------------------------------------------
 
@@ -481,6 +544,7 @@ class Engine:
                 connection = worker.claim.pop()
             except IndexError:
                 return
+            worker.step_aside(connection, self.now)
             self.pace.suspect(self.now)
             self._unwatch(connection)
             self._pass_token()
@@ -494,6 +558,7 @@ class Engine:
             with self._lock:
                 if worker.claim:
                     worker.claim.pop()
+                    worker.step_aside(connection, self.now)
                     self._unwatch(connection)
                     self._pass_token()
                     if worker.call is not None:
@@ -521,6 +586,7 @@ class Engine:
             if not self._idle and self._threads >= self._most_threads:
                 return False
             worker.claim.pop()
+            worker.step_aside(connection, self.now)
             self._unwatch(connection)
             self._pass_token()
         return True
@@ -557,16 +623,22 @@ class Engine:
                 self._park(job)
         else:
             self._threads += 1
+            self._census.enter(worker)
 
     def _join(self, worker: Worker) -> None:
         """What a new thread does."""
         job, worker.job = worker.job, None
-        if job is not None:
-            job.worker = worker
-            self._settle(job, goes_on=True)
-            if not self._follow(worker):
-                return
-        self._work(worker)
+        try:
+            if job is not None:
+                job.worker = worker
+                self._settle(job, goes_on=True)
+                if not self._follow(worker):
+                    return
+            self._work(worker)
+        finally:
+            with self._lock:
+                self._census.leave(worker)
+            self._watchdog.hear()
 
     def _park(self, connection: Connection) -> None:
         """Let *connection* wait for a thread; under the lock."""
@@ -595,9 +667,12 @@ class Engine:
 
     def _settle(self, connection: Served, *, goes_on: bool) -> None:
         """Finish with a connection that was served without the token."""
-        with self._lock:
-            pass  # who took the token is done with the connection
+        worker = connection.worker
+        with self._lock:  # who took the token is done with the connection
+            worker.apart = connection
+        self._watchdog.hear()
         while goes_on and connection.phase == PARKED:
+            worker.since = time.monotonic()
             try:
                 goes_on = connection.resume()  # type: ignore[union-attr] # likewise
             except Exception:  # as in _work
@@ -611,6 +686,8 @@ class Engine:
             self._await(connection)
         else:
             self._drop(connection)
+        worker.apart = None
+        self._watchdog.hear()
 
     def _follow(self, worker: Worker) -> bool:
         """Wait for the token, serving parked requests; False when the engine is over."""
@@ -664,6 +741,8 @@ class Engine:
                 self._await(connection)
             else:
                 self._drop(connection)
+        if late:
+            self._watchdog.hear()
         return next_at
 
     def cut(self, connection: Connection) -> None:
@@ -680,7 +759,9 @@ class Engine:
             self._lost += 1
             self._threads -= 1
             if worker.claim:  # the only thread, which keeps the token in a call
-                self._unwatch(worker.claim.pop())
+                connection = worker.claim.pop()
+                worker.step_aside(connection, self.now)
+                self._unwatch(connection)
                 self.leader = None
             if self.leader is None:
                 self._pass_token()
@@ -790,6 +871,8 @@ class Engine:
             gate.listener.close()
         self._waker.close()
         self._poller.close()
+        self._waiting.clear()
+        self._watchdog.tell()
 
 
 def _temporary_file() -> BinaryIO:

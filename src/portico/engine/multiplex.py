@@ -114,6 +114,10 @@ class Channel(Connection):
         self._spool = None
         multiplexer.admit(request_id, inlet)
 
+    def carrier(self) -> Multiplexer:
+        """Give the multiplexer, which owns the descriptor."""
+        return self._multiplexer
+
     def resume(self, *, refuse: bool = False) -> bool:
         """Serve the request, or *refuse* it as too late; the connection's part in it ends here."""
         event, self._event = self._event, None
@@ -125,7 +129,7 @@ class Channel(Connection):
                 self._answer(event)
             else:
                 self._body_ended = event.complete
-                self._answer_late()
+                self._answer_late(event)
         finally:
             self._is_over()
         return False
@@ -136,7 +140,11 @@ class Channel(Connection):
 
     def _pull(self) -> list[Event]:
         """Wait for more of STDIN; what `feed` gets, whenever the application was given it."""
-        data = self._multiplexer.draw(self, self._inlet, _BODY)
+        try:
+            data = self._multiplexer.draw(self, self._inlet, _BODY)
+        except RequestAborted:
+            self._broken = True
+            raise
         return [BodyReceived(0, data)] if data else [BodyEnded(0)]
 
     def _feed_data(self) -> bytes:
@@ -158,7 +166,7 @@ class Channel(Connection):
         if self._request_id != ANSWERED:
             self._codec.abort(self._request_id)
             self._request_id = ANSWERED
-            self._broken = True
+            self._broken = self._reset = True
 
     def answer_and_hang_up(self, status: str, headers: list[tuple[str, str]], body: bytes) -> None:
         """Send a whole response; by its id nothing late can be taken for another's."""
@@ -247,6 +255,10 @@ class Multiplexer(Stream):
     def origin(self) -> tuple[Gate, Any]:
         """Give the gate where it came in, and the peer's address."""
         return self.gate, self.address
+
+    def carrier(self) -> Multiplexer:
+        """Give itself: what owns the descriptor."""
+        return self
 
     def is_free(self) -> bool:
         """Whether nothing of a request is in it, so that another process could go on with it."""
@@ -377,7 +389,9 @@ class Multiplexer(Stream):
         option = getattr(error, "option", "")
         hint = f"; raise {option} to allow it" if option else ""
         log.warning("%s: refused %s: %s%s", self.gate.name, self.peer_name(), error, hint)
-        self.codec.refuse_request(event.request_id, error.status_hint or 400)
+        status = error.status_hint or 400
+        self.codec.refuse_request(event.request_id, status)
+        self.gate.note_refusal({}, status, 0)
 
     def _drain(self) -> bool:
         """Throw away what the peer still sends behind the last answer, up to a bound."""

@@ -7,6 +7,8 @@ from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from portico.engine.connection import Connection
 
 #: Seconds for which a fast request keeps one thread free of slow ones, and after which a slow
@@ -29,6 +31,10 @@ class Parking:
 
     def __len__(self) -> int:
         return len(self._slow) + len(self._untried)
+
+    def __iter__(self) -> Iterator[Connection]:
+        yield from (connection for _, connection in self._slow)
+        yield from self._untried
 
     def add(self, connection: Connection, now: float) -> None:
         """Let *connection* wait, behind those of its kind."""
@@ -86,7 +92,7 @@ class Parking:
 
     def clear(self) -> list[Connection]:
         """Give all and forget them."""
-        everyone = [connection for _, connection in self._slow] + list(self._untried)
+        everyone = list(self)
         self._slow.clear()
         self._untried.clear()
         return everyone

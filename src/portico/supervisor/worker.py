@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from portico.engine.handover import Handover
     from portico.supervisor.child import Orders
     from portico.supervisor.generation import Service
+    from portico.supervisor.logfiles import LogFiles
     from portico.supervisor.privileges import Account
     from portico.transports.listen import Listener
 
@@ -80,6 +81,7 @@ def run(
     settings: Settings,
     *,
     errors: object = None,
+    files: LogFiles | None = None,
 ) -> None:
     """Serve in this process until a signal says stop.
 
@@ -91,6 +93,7 @@ def run(
         listeners: Open listeners; closed at the end.
         settings: All settings.
         errors: ``wsgi.errors``, standard error by default.
+        files: Where access lines go; opened anew at SIGUSR1.
 
     Raises:
         ConfigError: a listener's protocol or a repair's name is unknown.
@@ -100,7 +103,8 @@ def run(
     gc.collect()
     gc.freeze()
     try:
-        engine = Engine(application, listeners, settings, errors)
+        access_fd = files.access_fd if files is not None else -1
+        engine = Engine(application, listeners, settings, errors, access_fd=access_fd)
     except BaseException:
         for listener in listeners:
             listener.close()
@@ -110,6 +114,9 @@ def run(
         return
     stopper = _Stopper(engine, settings.graceful_timeout)
     before = {number: signal.signal(number, stopper.take) for number in _SIGNALS}
+    if files is not None and hasattr(signal, "SIGUSR1"):
+        reopen = files.reopen
+        before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda *_: reopen())
     try:
         engine.serve(frozenset(_SIGNALS))
     finally:
