@@ -22,8 +22,8 @@ def test_run_off_the_main_thread_takes_no_signals():
     engines = []
     made = worker.Engine
 
-    def making(*arguments):
-        engines.append(made(*arguments))
+    def making(*arguments, **named):
+        engines.append(made(*arguments, **named))
         return engines[0]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -53,8 +53,8 @@ def test_signal_that_comes_as_the_main_thread_begins_to_wait(monkeypatch):
     ready = threading.Event()
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
 
-    def announcing(*arguments):
-        engine = Announcing(*arguments)
+    def announcing(*arguments, **named):
+        engine = Announcing(*arguments, **named)
         engine.ready = ready
         return engine
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+    from portico.config.settings import Settings
+
 log = logging.getLogger("portico")
 
 
@@ -39,20 +41,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal says stop."""
-    service = _read(arguments)
-    files = LogFiles(service.settings)
-    start_logging(service.settings)
+    settings = _settle(arguments)
+    service = _make_service(settings, LogFiles(settings))
+    start_logging(settings)
     if service.settings.workers and hasattr(os, "fork"):
         from portico.supervisor.service import supervise  # noqa: PLC0415 - POSIX only
 
-        status = supervise(service, lambda: _read(arguments))
+        status = supervise(service, lambda: _make_service(_settle(arguments), service.files))
         log.info("stopped")
         return status
-    _serve_alone(service, files)
+    _serve_alone(service)
     return 0
 
 
-def _read(arguments: argparse.Namespace) -> Service:
+def _settle(arguments: argparse.Namespace) -> Settings:
     """Read the configuration.
 
     Raises:
@@ -60,15 +62,21 @@ def _read(arguments: argparse.Namespace) -> Service:
     """
     settings, _ = resolve.resolve(arguments, os.environ, arguments.config)
     require_application(settings)
+    return settings
+
+
+def _make_service(settings: Settings, files: LogFiles) -> Service:
+    """Say what is to be served; raises `ConfigError` for a bind that cannot be."""
     return Service(
         settings=settings,
         binds=tuple(binds(settings)),
         load=partial(load, settings),
         name=name_of(settings),
+        files=files,
     )
 
 
-def _serve_alone(service: Service, files: LogFiles) -> None:
+def _serve_alone(service: Service) -> None:
     """Serve in this very process."""
     application = service.load()
     early: list[int] = []
@@ -85,7 +93,7 @@ def _serve_alone(service: Service, files: LogFiles) -> None:
                 listener.bind,
                 service.settings.threads,
             )
-        worker.run(application, listeners, service.settings, files=files)
+        worker.run(application, listeners, service.settings, files=service.files)
     finally:
         for listener in listeners:
             listener.close()  # removes the socket's file

@@ -223,6 +223,8 @@ class Deadlines:
                 call.lost_at = inf
                 self._lose(call)
         late_at = self._engine.refuse_late(now, self._hand)
+        if calls:
+            self._engine.hear()  # a thread may be lost, and this process better be replaced
         with self._lock:
             self._alarm = min(self._alarm, late_at, self._first(self._running))
 

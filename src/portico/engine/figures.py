@@ -23,6 +23,10 @@ _MOST_TEXT = 200
 class Observer(Protocol):
     """Who is told an engine's figures."""
 
+    def wake(self) -> None:
+        """Take note that requests come after a pause; called before the first is served."""
+        ...
+
     def observe(self, figures: dict[str, Any]) -> None:
         """Take what `Engine.figures` gives; called by one thread at a time."""
         ...

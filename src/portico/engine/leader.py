@@ -160,7 +160,8 @@ class Engine:
         self._stop_signals: frozenset[int] = frozenset()
         self._alive = -1
         tell = None if observer is None else self._tell
-        self._watchdog = Watchdog(self, tell, alone=settings.threads == 1)
+        wake = None if observer is None else observer.wake
+        self._watchdog = Watchdog(self, tell, wake, alone=settings.threads == 1)
 
     # -- from outside ----------------------------------------------------------------------
 
@@ -221,8 +222,13 @@ class Engine:
             found = self._census.figures(self.now)
             found["connections"] = self._count_connections()
             found["waiting"] = len(self._parking)
+            found["lost"] = self._lost
         found["repairs"] = count_repairs(gate.rules.mounting() for gate in self._gates)
         return found
+
+    def hear(self) -> None:
+        """Take note, in any thread, that the figures are worth telling."""
+        self._watchdog.hear()
 
     def is_quiet(self) -> bool:
         """Whether the figures stay as they are until somebody wakes the watchdog."""

@@ -47,6 +47,7 @@ class Watchdog:
     Args:
         engine: Whose leader.
         tell: Called every now and then while there is work, and once more behind it.
+        wake: Called before there is work after a pause, by the thread that takes it up.
         alone: Whether there is no other thread that could take the token, so that all there is to
             do is to tell.
 
@@ -56,14 +57,20 @@ class Watchdog:
 
     __slots__ = (
         "_alone", "_bell", "_engine", "_failure_told", "_over", "_starting", "_tell", "_tell_at",
-        "_thread", "awake",
+        "_thread", "_wake", "awake",
     )  # fmt: skip
 
     def __init__(
-        self, engine: Engine, tell: Callable[[], None] | None = None, *, alone: bool = False
+        self,
+        engine: Engine,
+        tell: Callable[[], None] | None = None,
+        wake: Callable[[], None] | None = None,
+        *,
+        alone: bool = False,
     ) -> None:
         self._engine = engine
         self._tell = tell
+        self._wake = wake
         self._tell_at = 0.0
         self._failure_told = -inf
         self._alone = alone
@@ -77,6 +84,8 @@ class Watchdog:
     def wake(self) -> None:
         """Begin to look; called by the leader as it takes up a request after a pause."""
         self.awake = True
+        if self._wake is not None:
+            self._wake()
         with self._starting:
             if self._thread is None and not self._over:
                 thread = threading.Thread(target=self._run, name="portico-watchdog", daemon=True)

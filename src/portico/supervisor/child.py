@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 #: States of a worker. It loads, then serves; retiring, it takes nothing new.
 STARTING, SERVING, RETIRING = "starting", "serving", "retiring"
 
-#: Kinds of messages: it serves; it cannot serve; it has been told to leave; it had better be
-#: replaced. The last three say why.
-READY, FAILED, LEAVING, WORN = "ready", "failed", "leaving", "worn"
+#: Kinds of messages: it serves; it cannot serve, and why; it has been told to leave; it had better
+#: be replaced, and why; requests come after a pause, and they have a limit of time.
+READY, FAILED, LEAVING, WORN, BUSY = "ready", "failed", "leaving", "worn", "busy"
 
 #: A template's: it has forked a worker (slot and process id); one has ended (id and status).
 FORKED, ENDED = "forked", "ended"
@@ -84,12 +84,14 @@ class Child:
         born: The same in seconds since the epoch.
         state: `STARTING`, `SERVING` or `RETIRING`.
         replaces: The worker that retires once this one serves.
+        busy_at: When it said last that requests come, seconds since the epoch; 0 while nobody
+            looks after it.
         failure: Why it cannot serve, as it said itself; or why it was killed.
     """
 
     __slots__ = (
-        "_rest", "born", "failure", "fd", "generation", "pid", "replaces", "slot", "started",
-        "state",
+        "_rest", "born", "busy_at", "failure", "fd", "generation", "pid", "replaces", "slot",
+        "started", "state",
     )  # fmt: skip
 
     def __init__(self, slot: int, generation: Generation, fd: int) -> None:
@@ -101,6 +103,7 @@ class Child:
         self.born = time.time()
         self.state = STARTING
         self.replaces: Child | None = None
+        self.busy_at = 0.0
         self.failure = ""
         self._rest = b""
 

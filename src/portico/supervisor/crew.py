@@ -9,11 +9,13 @@ import logging
 import os
 import signal
 import socket
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from portico.engine.handover import Handover
 from portico.supervisor.child import (
+    BUSY,
     ENDED,
     FAILED,
     FORKED,
@@ -33,6 +35,7 @@ from portico.supervisor.worker import Post
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from portico.engine.scoreboard import Scoreboard
     from portico.supervisor.generation import Generation
     from portico.supervisor.loop import Loop
 
@@ -40,6 +43,9 @@ log = logging.getLogger("portico")
 
 #: Seconds from the moment at which a worker must have ended by itself, to its being killed.
 MARGIN = 2.0
+
+#: Seconds beyond the hard limit of a request, after which a worker that says nothing is stuck.
+_STUCK_SECONDS = 3.0
 
 
 class Watch(Protocol):
@@ -70,6 +76,7 @@ class Crew:
         signals: What the parent takes; blocked while it forks.
         watch: Told what happens.
         leave: Lets go, in a forked process, of what else is the parent's.
+        board: Where the workers tell their figures.
 
     Attributes:
         orders: How the workers are to take SIGTERM.
@@ -78,7 +85,12 @@ class Crew:
     """
 
     def __init__(
-        self, loop: Loop, signals: frozenset[int], watch: Watch, leave: Callable[[], None]
+        self,
+        loop: Loop,
+        signals: frozenset[int],
+        watch: Watch,
+        leave: Callable[[], None],
+        board: Scoreboard,
     ) -> None:
         self.orders = Orders()
         self.handover = Handover()
@@ -87,6 +99,7 @@ class Crew:
         self._signals = signals
         self._watch = watch
         self._leave = leave
+        self._board = board
         self._children: list[Child] = []
         self._templates: list[Template] = []
         self._alive, self._lifeline = os.pipe()
@@ -172,6 +185,7 @@ class Crew:
             alive=self._alive,
             orders=self.orders,
             handover=self.handover,
+            board=self._board,
             account=generation.account,
         )
 
@@ -234,6 +248,33 @@ class Crew:
             self._watch.leaves(child)
         elif kind == WORN and child.state == SERVING:
             self._watch.is_worn(child, text)
+        elif kind == BUSY and not child.busy_at:
+            child.busy_at = time.time()
+            self._look_after(child)
+
+    def _look_after(self, child: Child) -> None:
+        """See to a worker that works under a limit of time, until it rests."""
+        seconds = child.generation.service.settings.timeout + _STUCK_SECONDS
+        self._loop.after(seconds, partial(self._kill_if_stuck, child))
+
+    def _kill_if_stuck(self, child: Child) -> None:
+        """Kill a worker none of whose threads has run for longer than a request may take.
+
+        The interpreter's lock is held by C code then, a regular expression for instance, and
+        nothing in that process can end the request.
+        """
+        if child not in self._children or child.state == RETIRING:
+            return  # gone, or ended by the time that it has for that
+        entry = self._board.read(child.slot) or {}
+        published = max(float(entry.get("published", 0.0)), 0.0)
+        limit = child.generation.service.settings.timeout + _STUCK_SECONDS
+        if entry.get("busy", 0) <= entry.get("lost", 0) and published > child.busy_at:
+            child.busy_at = 0.0  # it rests, and says so when requests come
+        elif time.time() - max(published, child.busy_at) >= limit - 1.0:
+            log.error("%s has been stuck in C code for longer than timeout and is killed", child)
+            child.signal(signal.SIGKILL)
+        else:
+            self._look_after(child)
 
     def _hear_template(self, template: Template) -> None:
         while messages := template.hear():
@@ -284,6 +325,13 @@ class Crew:
             child.signal(signal.SIGKILL if child.state == STARTING else number)
             child.state = RETIRING
             self._loop.after(seconds, partial(self._force, child))
+
+    def pass_on(self, number: int) -> None:
+        """Send signal *number* to all, those included that workers are forked from."""
+        for template in self._templates:
+            os.kill(template.pid, number)
+        for child in self._children:
+            child.signal(number)
 
     def _see_to_its_end(self, child: Child) -> None:
         seconds = child.generation.service.settings.graceful_timeout + MARGIN

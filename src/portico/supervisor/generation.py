@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from portico.config.settings import Settings
+    from portico.supervisor.logfiles import LogFiles
     from portico.supervisor.privileges import Account
     from portico.transports.bind import Bind
     from portico.transports.listen import Listener
@@ -26,12 +27,14 @@ class Service:
         load: Gives the application; called in each worker, as it may import anything. Raises
             `ConfigError`.
         name: How the operator names the application.
+        files: The log files, which a reload does not change.
     """
 
     settings: Settings
     binds: tuple[Bind, ...]
     load: Callable[[], Callable[..., Any]]
     name: str
+    files: LogFiles
 
 
 @dataclass(slots=True, eq=False)

@@ -21,6 +21,7 @@ from portico.errors import ConfigError, PorticoError, TransportError
 from portico.supervisor.child import RETIRING, SERVING, STARTING, STOP, STOP_AT_ONCE
 from portico.supervisor.crew import MARGIN, Crew
 from portico.supervisor.generation import Generation
+from portico.supervisor.ledger import Ledger
 from portico.supervisor.listeners import Listeners
 from portico.supervisor.loop import Loop
 from portico.supervisor.presence import Presence
@@ -76,12 +77,14 @@ class Parent:
             signal.SIGHUP: self.reload,
             signal.SIGTTIN: partial(self._adjust, 1),
             signal.SIGTTOU: partial(self._adjust, -1),
+            signal.SIGUSR1: self._reopen,
             signal.SIGCHLD: self._bury,
         }
         self._loop = Loop(signals)  # first: a signal must find no socket half made
         try:
             self._current = Generation(1, service, [])
-            self._presence = Presence(service.settings, self._loop, notifier)
+            self._ledger = Ledger(service.settings.workers)
+            self._presence = Presence(service.settings, self._loop, notifier, self._ledger.board)
             try:
                 self._current.listeners = self._listeners.open(service.binds)
             except BaseException:
@@ -90,7 +93,9 @@ class Parent:
         except BaseException:
             self._loop.close()
             raise
-        self._crew = Crew(self._loop, frozenset(signals), self, self._presence.leave)
+        self._crew = Crew(
+            self._loop, frozenset(signals), self, self._presence.leave, self._ledger.board
+        )
 
     def work(self) -> int:
         """Serve until a signal says stop; gives the exit status, 1 where requests were cut.
@@ -105,6 +110,7 @@ class Parent:
         self._fill()
         while not self._stopping or not self._crew.is_gone:
             self._loop.step()
+            self._publish()
         self._listeners.close()
         self._crew.close()
         self._presence.close()
@@ -115,6 +121,20 @@ class Parent:
 
     def _bury(self) -> None:
         self._crew.bury()
+
+    def _reopen(self) -> None:
+        """Open the log files anew, here first: the workers may not be able to make them."""
+        self._current.service.files.reopen()
+        self._crew.pass_on(signal.SIGUSR1)
+
+    def _publish(self) -> None:
+        """Tell the scoreboard what is new."""
+        state = "serving" if self._started else "starting"
+        if self._stopping:
+            state = "stopping"
+        elif self._next is not None:
+            state = "reloading"
+        self._ledger.publish(state, self._current, self._crew)
 
     # -- the number of workers -------------------------------------------------------------
 
@@ -194,6 +214,7 @@ class Parent:
 
     def ended(self, child: Child, code: int) -> None:
         """Act on a worker's end."""
+        self._ledger.bury(child.slot)
         if child.state == RETIRING or self._stopping:
             log.debug("%s has %s", child, _describe(code))
             if self._stopping and code > 0:
@@ -201,11 +222,14 @@ class Parent:
         elif child.state == STARTING:
             self._fail_to_start(child, code)
         else:
+            self._ledger.crashes += 1
             log.error("%s has %s; starting another", child, _describe(code))
             if time.monotonic() - child.started >= _LIVED:
                 self._hasty_deaths = 0
             else:
                 self._hold()
+        self._publish()  # without it and before its slot is cleared, or the totals would fall
+        self._ledger.board.clear(child.slot)
         self._fill()
         self._replace_next()
 
@@ -299,6 +323,7 @@ class Parent:
         for child in self._crew:
             if child.generation is old and child.state != RETIRING:
                 self._crew.retire(child)
+        self._ledger.succeed()
         self._announce(generation)
         log.info("reloaded: generation %d serves", generation.number)
         self._reload_again()
@@ -315,6 +340,7 @@ class Parent:
         self._refuse_reload(reason)
 
     def _refuse_reload(self, reason: str) -> None:
+        self._ledger.fail(reason)
         self._presence.ready(f"{self._describe()}; the last reload failed")
         log.error("not reloaded: %s\ngeneration %d goes on serving", reason, self._current.number)
         self._reload_again()

@@ -118,13 +118,14 @@ class _Forker:
         for number in (
             signal.SIGINT,
             signal.SIGHUP,
-            signal.SIGUSR1,
             signal.SIGTTIN,
             signal.SIGTTOU,
         ):
             signal.signal(number, lambda *_: None)  # the parent's business
         for number in (signal.SIGTERM, signal.SIGQUIT):
             signal.signal(number, signal.SIG_DFL)
+        # workers that are forked later inherit what is open by then
+        signal.signal(signal.SIGUSR1, lambda *_: self._task.post.service.files.reopen())
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         post = self._task.post
         try:

@@ -16,6 +16,7 @@ from portico.engine.leader import Engine
 from portico.errors import ApplicationError, ConfigError, PorticoError
 from portico.supervisor.child import FAILED, LEAVING, READY, RETIRE, STOP_AT_ONCE, Mouthpiece
 from portico.supervisor.health import check_health
+from portico.supervisor.reporter import Reporter
 
 try:
     import resource
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from portico.config.settings import Settings
     from portico.engine.handover import Handover
+    from portico.engine.scoreboard import Scoreboard
     from portico.supervisor.child import Orders
     from portico.supervisor.generation import Service
     from portico.supervisor.logfiles import LogFiles
@@ -55,6 +57,7 @@ class Post:
         alive: Pipe that ends with the parent; owned.
         orders: How it is to take SIGTERM.
         handover: Where kept connections go when it retires.
+        board: Where it tells its figures.
         account: Whom it becomes before it loads anything; None to stay who it is.
         application: The WSGI callable, if it is loaded already.
     """
@@ -67,6 +70,7 @@ class Post:
     alive: int
     orders: Orders
     handover: Handover
+    board: Scoreboard
     account: Account | None = None
     application: Callable[..., Any] | None = None
 
@@ -137,13 +141,14 @@ def _serve(post: Post) -> int:
         signal.signal(number, signal.SIG_DFL)  # nothing is lost while it does not serve
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     try:
-        engine = _prepare(post)
+        engine = _prepare(post, mouthpiece)
     except PorticoError as error:
         mouthpiece.tell(FAILED, str(error))
         return 2
     stopper = _Stopper(engine, settings.graceful_timeout, post.orders, mouthpiece)
     signal.signal(signal.SIGTERM, stopper.take)
     signal.signal(signal.SIGQUIT, _show_stacks)
+    signal.signal(signal.SIGUSR1, lambda *_: post.service.files.reopen())
     mouthpiece.tell(READY)
     try:
         engine.serve(frozenset({signal.SIGTERM}), alive=post.alive)
@@ -152,7 +157,7 @@ def _serve(post: Post) -> int:
     return 0
 
 
-def _prepare(post: Post) -> Engine:
+def _prepare(post: Post, mouthpiece: Mouthpiece) -> Engine:
     """Make the application ready to serve.
 
     Raises:
@@ -163,7 +168,22 @@ def _prepare(post: Post) -> Engine:
     application = post.application or load(post)
     gc.collect()
     gc.freeze()
-    return Engine(application, post.listeners, settings, handover=post.handover)
+    reporter = Reporter(post.board, post.slot, settings, mouthpiece)
+    reporter.engine = engine = Engine(
+        application,
+        post.listeners,
+        settings,
+        handover=post.handover,
+        base=_base(post),
+        observer=reporter,
+        access_fd=post.service.files.access_fd,
+    )
+    return engine
+
+
+def _base(post: Post) -> dict[str, object]:
+    """Give what the environ of each request has on top in a process with siblings."""
+    return {"wsgi.multiprocess": True, "portico.scoreboard": post.board}
 
 
 def load(post: Post) -> Callable[..., Any]:
@@ -179,7 +199,10 @@ def load(post: Post) -> Callable[..., Any]:
     if service.settings.health is not None:
         try:
             check_health(
-                application, service.settings.health, mount=service.settings.mount, base={}
+                application,
+                service.settings.health,
+                mount=service.settings.mount,
+                base=_base(post),
             )
         except ApplicationError as error:
             raise ConfigError(f"application {service.name}: {error}", key="health") from None
