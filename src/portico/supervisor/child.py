@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 STARTING, SERVING, RETIRING = "starting", "serving", "retiring"
 
 #: Kinds of messages: it serves; it cannot serve, and why; it has been told to leave; it had better
-#: be replaced, and why; requests come after a pause, and they have a limit of time.
-READY, FAILED, LEAVING, WORN, BUSY = "ready", "failed", "leaving", "worn", "busy"
+#: be replaced, and why; requests come after a pause, and they have a limit of time; it has neither
+#: request nor connection.
+READY, FAILED, LEAVING, WORN, BUSY, IDLE = "ready", "failed", "leaving", "worn", "busy", "idle"
 
 #: A template's: it has forked a worker (slot and process id); one has ended (id and status).
 FORKED, ENDED = "forked", "ended"
@@ -86,12 +87,14 @@ class Child:
         replaces: The worker that retires once this one serves.
         busy_at: When it said last that requests come, seconds since the epoch; 0 while nobody
             looks after it.
+        idle_at: When it last had nothing to do, monotonic seconds; 0 if nobody waits for it to
+            leave.
         failure: Why it cannot serve, as it said itself; or why it was killed.
     """
 
     __slots__ = (
-        "_rest", "born", "busy_at", "failure", "fd", "generation", "pid", "replaces", "slot",
-        "started", "state",
+        "_rest", "born", "busy_at", "failure", "fd", "generation", "idle_at", "pid", "replaces",
+        "slot", "started", "state",
     )  # fmt: skip
 
     def __init__(self, slot: int, generation: Generation, fd: int) -> None:
@@ -104,6 +107,7 @@ class Child:
         self.state = STARTING
         self.replaces: Child | None = None
         self.busy_at = 0.0
+        self.idle_at = 0.0
         self.failure = ""
         self._rest = b""
 

@@ -19,6 +19,7 @@ from portico.supervisor.child import (
     ENDED,
     FAILED,
     FORKED,
+    IDLE,
     LEAVING,
     READY,
     RETIRING,
@@ -61,6 +62,10 @@ class Watch(Protocol):
 
     def is_worn(self, child: Child, reason: str) -> None:
         """*child* had better be replaced."""
+        ...
+
+    def rests(self, child: Child) -> None:
+        """*child* has neither request nor connection; told where workers come on demand."""
         ...
 
     def ended(self, child: Child, code: int) -> None:
@@ -248,6 +253,8 @@ class Crew:
             self._watch.leaves(child)
         elif kind == WORN and child.state == SERVING:
             self._watch.is_worn(child, text)
+        elif kind == IDLE and child.state == SERVING:
+            self._watch.rests(child)
         elif kind == BUSY and not child.busy_at:
             child.busy_at = time.time()
             self._look_after(child)

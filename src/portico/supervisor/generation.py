@@ -62,3 +62,8 @@ class Generation:
         settings = self.service.settings
         self.wanted = settings.workers
         self.account = find_account(settings.user, settings.group)
+
+    @property
+    def needed(self) -> int:
+        """How many workers must serve for the generation to serve."""
+        return 1 if self.service.settings.on_demand else self.wanted

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from portico.errors import ConfigError, PorticoError, TransportError
 from portico.supervisor.child import RETIRING, SERVING, STARTING, STOP, STOP_AT_ONCE
 from portico.supervisor.crew import MARGIN, Crew
+from portico.supervisor.demand import Demand
 from portico.supervisor.generation import Generation
 from portico.supervisor.ledger import Ledger
 from portico.supervisor.listeners import Listeners
@@ -96,6 +97,9 @@ class Parent:
         self._crew = Crew(
             self._loop, frozenset(signals), self, self._presence.leave, self._ledger.board
         )
+        self._demand = Demand(
+            self._loop, lambda: not self._crew.members(self._current), self._start_on_demand
+        )
 
     def work(self) -> int:
         """Serve until a signal says stop; gives the exit status, 1 where requests were cut.
@@ -144,11 +148,27 @@ class Parent:
             return
         generation = self._current
         members = self._crew.members(generation)
-        for _ in range(generation.wanted - len(members)):
+        if generation.service.settings.on_demand and self._started:
+            self._attend(members)
+            return
+        for _ in range(generation.needed - len(members)):
             if not self._start(generation):
                 return
         for child in members[: max(0, len(members) - generation.wanted)]:
             self._crew.retire(child)
+
+    def _attend(self, members: list[Child]) -> None:
+        """Start the next worker when requests ask for one, if there may be one more."""
+        starting = any(child.state == STARTING for child in members)
+        if starting or len(members) >= self._current.wanted:
+            self._demand.stop()
+        else:
+            waiting = [listener.fd for listener in self._current.listeners]
+            self._demand.resume([*waiting, self._crew.handover.fd])
+
+    def _start_on_demand(self) -> None:
+        if not self._stopping and self._pause is None:
+            self._start(self._current)
 
     def _start(self, generation: Generation, replaces: Child | None = None) -> bool:
         """Start a worker; False where the system has no process for one."""
@@ -198,6 +218,31 @@ class Parent:
             self._started = True
             self._announce(self._current)
             warn_if_root(log, self._current.account)
+        self._fill()
+        self.rests(child)
+
+    def rests(self, child: Child) -> None:
+        """Let a worker that came on demand leave when it has rested for long enough."""
+        settings = child.generation.service.settings
+        if settings.on_demand:
+            is_timed, child.idle_at = bool(child.idle_at), time.monotonic()
+            if not is_timed:
+                self._loop.after(settings.worker_idle_timeout, partial(self._let_rest, child))
+
+    def _let_rest(self, child: Child) -> None:
+        if child.state != SERVING or child not in self._crew:
+            return
+        entry = self._ledger.board.read(child.slot) or {}
+        rested = time.monotonic() - child.idle_at
+        left = child.generation.service.settings.worker_idle_timeout - rested
+        if any(entry.get(name) for name in ("busy", "connections", "waiting")):
+            child.idle_at = 0.0  # it says when it rests again
+        elif left > 0:
+            self._loop.after(left, partial(self._let_rest, child))
+        else:
+            log.info("%s has nothing to do and leaves", child)
+            self._crew.retire(child)
+            self._fill()
 
     def leaves(self, child: Child) -> None:
         """Act on a worker that somebody else has told to leave."""
@@ -264,7 +309,7 @@ class Parent:
 
     def _is_complete(self, generation: Generation) -> bool:
         members = self._crew.members(generation)
-        return sum(child.state == SERVING for child in members) >= generation.wanted
+        return sum(child.state == SERVING for child in members) >= generation.needed
 
     def _announce(self, generation: Generation) -> None:
         self._presence.ready(self._describe())
@@ -306,9 +351,9 @@ class Parent:
         members = self._crew.members(generation)
         if self._is_complete(generation):
             self._switch(generation)
-        elif len(members) < generation.wanted and all(one.state == SERVING for one in members):
+        elif len(members) < generation.needed and all(one.state == SERVING for one in members):
             # the first has shown that it can be done
-            for _ in range(generation.wanted - len(members)):
+            for _ in range(generation.needed - len(members)):
                 if not self._start(generation):
                     self._give_up_reloading("the system has no process for a worker")
                     return
@@ -318,11 +363,13 @@ class Parent:
         old = self._current
         self._current, self._next = generation, None
         self._worn.clear()
+        self._demand.stop()
         self._listeners.keep(generation.listeners)
         self._crew.dismiss(old)
         for child in self._crew:
             if child.generation is old and child.state != RETIRING:
                 self._crew.retire(child)
+        self._fill()
         self._ledger.succeed()
         self._announce(generation)
         log.info("reloaded: generation %d serves", generation.number)
@@ -388,6 +435,7 @@ class Parent:
     def _end_all(self, number: int, seconds: float) -> None:
         self._stopping = True
         self._presence.stopping()
+        self._demand.stop()
         self._listeners.close()
         self._crew.end_all(number, seconds)
 

@@ -13,13 +13,17 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from portico.supervisor.child import BUSY, WORN
+from portico.supervisor.child import BUSY, IDLE, WORN
 
 if TYPE_CHECKING:
     from portico.config.settings import Settings
     from portico.engine.leader import Engine
     from portico.engine.scoreboard import Scoreboard
     from portico.supervisor.child import Mouthpiece
+
+
+#: Figures that are 0 while a worker has nothing to do.
+_OCCUPIED = ("busy", "connections", "waiting")
 
 
 class Reporter:
@@ -72,6 +76,8 @@ class Reporter:
                 "rss": rss,
             },
         )
+        if self._settings.on_demand and not any(figures[name] for name in _OCCUPIED):
+            self._mouthpiece.tell(IDLE)
         reason = "" if self._is_told else self._why_worn(figures["requests"], rss)
         if reason:
             self._is_told = True
