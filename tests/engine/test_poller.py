@@ -180,3 +180,38 @@ def test_waker_that_is_closed_writes_to_nobody():
         os.read(read_end, 1)
     for fd in {read_end, write_end, number}:
         os.close(fd)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all processes are woken")
+def test_connection_wakes_one_of_those_that_share_a_listener():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        pollers = [make_poller() for _ in range(4)]
+        woken = []
+        waiting = threading.Barrier(5)
+
+        def wait(poller):
+            waiting.wait(WAIT)
+            if poller.poll(WAIT):
+                woken.append(listener.accept()[0])
+
+        threads = [threading.Thread(target=wait, args=(one,)) for one in pollers]
+        for one, thread in zip(pollers, threads, strict=True):
+            one.register(listener.fileno(), shared=True)
+            thread.start()
+        waiting.wait(WAIT)
+        for number in range(1, 5):
+            with socket.create_connection(listener.getsockname(), WAIT):
+                deadline = time.monotonic() + WAIT
+                while len(woken) < number:
+                    assert time.monotonic() < deadline
+                    threading.Event().wait(0.001)
+                # a second one that had been woken would have found nothing to accept
+                assert sum(thread.is_alive() for thread in threads) >= 4 - number
+        for thread in threads:
+            thread.join(WAIT)
+        for connection in woken:
+            connection.close()
+        for one in pollers:
+            one.close()
+        assert len(woken) == 4

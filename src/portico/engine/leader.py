@@ -181,7 +181,7 @@ class Engine:
             self._poller.register(alive)
         for gate in self._gates:
             self._waiting[gate.listener.fd] = gate
-            self._poller.register(gate.listener.fd)
+            self._poller.register(gate.listener.fd, shared=True)
         self._first = self.leader = worker = Worker()
         self._census.enter(worker)
         self._threads = 1
@@ -441,7 +441,7 @@ class Engine:
             if self._paused and not self.stopping:
                 self._paused = False
                 for gate in self._gates:
-                    self._poller.register(gate.listener.fd)
+                    self._poller.register(gate.listener.fd, shared=True)
 
     # -- waiting connections ---------------------------------------------------------------
 

@@ -21,8 +21,13 @@ _MAX_EVENTS = 64
 class Poller(Protocol):
     """What the engine needs of the system's readiness interface; safe across threads."""
 
-    def register(self, fd: int) -> None:
-        """Watch *fd* for octets, connections or an end of file."""
+    def register(self, fd: int, *, shared: bool = False) -> None:
+        """Watch *fd* for octets, connections or an end of file.
+
+        Args:
+            fd: The descriptor.
+            shared: Whether other processes watch it too, of which one is enough to be woken.
+        """
         ...
 
     def unregister(self, fd: int) -> None:
@@ -46,6 +51,8 @@ def make_poller() -> Poller:
 
 
 if sys.platform == "linux":
+    #: One connection wakes one process of those that wait in their poll, not all of them.
+    _SHARED = select.EPOLLIN | select.EPOLLEXCLUSIVE
 
     class EpollPoller:
         """Linux: epoll, level-triggered."""
@@ -56,9 +63,9 @@ if sys.platform == "linux":
             self._epoll = select.epoll()
             self._poll = self._epoll.poll
 
-        def register(self, fd: int) -> None:
+        def register(self, fd: int, *, shared: bool = False) -> None:
             """Watch *fd*."""
-            self._epoll.register(fd, select.EPOLLIN)
+            self._epoll.register(fd, _SHARED if shared else select.EPOLLIN)
 
         def unregister(self, fd: int) -> None:
             """Forget *fd*."""
@@ -86,7 +93,7 @@ class SelectorPoller:
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._changes: deque[tuple[bool, int]] = deque()
 
-    def register(self, fd: int) -> None:
+    def register(self, fd: int, *, shared: bool = False) -> None:  # noqa: ARG002 - Linux's alone
         """Watch *fd* from the next poll on."""
         self._changes.append((True, fd))
         self._wake()
