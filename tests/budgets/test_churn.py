@@ -52,12 +52,12 @@ def test_requests_leave_no_objects(protocol, keep):
         ask, sockets = asker(server, protocol, keep=keep)
         for _ in range(500):
             ask()
-        server.engine._timers._forget()  # some hundred of closed connections may wait there
+        server.engine._waiting.timers._forget()  # some hundred of closed connections may wait there
         gc.collect()
         blocks, objects = sys.getallocatedblocks(), len(gc.get_objects())
         for _ in range(REQUESTS):
             ask()
-        server.engine._timers._forget()
+        server.engine._waiting.timers._forget()
         gc.collect()
         assert sys.getallocatedblocks() - blocks < MOST_BLOCKS
         assert len(gc.get_objects()) - objects < MOST_BLOCKS

@@ -37,9 +37,9 @@ class Calls(list):
             self.append(name)
 
     def wrap(self, name, function):
-        def counted(*arguments):
+        def counted(*arguments, **named):
             self.note(name)
-            return function(*arguments)
+            return function(*arguments, **named)
 
         return counted
 
@@ -71,8 +71,9 @@ def calls(monkeypatch):
 
 
 def counted(server, calls):
-    server.engine._lock = CountedLock(server.engine._lock, calls)
-    for gate in server.engine._gates:
+    lock = CountedLock(server.engine._lock, calls)
+    server.engine._lock = server.engine._waiting.lock = lock
+    for gate in server.engine._accepting.gates:
         gate.listener.accept = calls.wrap("accept", gate.listener.accept)
 
 

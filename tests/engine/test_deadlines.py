@@ -718,7 +718,7 @@ def park(server, held, monkeypatch, protocol, number):
     until(lambda: len(server.engine._parking) == number + 1, "the parking")
     monkeypatch.setattr(leader_module, "RESERVE_SECONDS", 0.0)
     monkeypatch.setattr(parking_module, "RESERVE_SECONDS", 0.0)
-    server.engine._waker.wake()
+    server.engine._waiting.waker.wake()
     held.wait_entered(2)
     assert server.engine.leader is None
     return frontends
@@ -779,7 +779,7 @@ def test_parked_request_of_a_peer_that_takes_nothing_holds_nobody_up(held, monke
 
 def test_without_limits_there_is_nothing_of_it(held):
     with Running(held, "scgi") as server:
-        assert server.engine._gates[0].run is run_response
+        assert server.engine._accepting.gates[0].run is run_response
         server.ask("scgi", "/")
         assert [one.name for one in server.threads() if "deadlines" in one.name] == []
 

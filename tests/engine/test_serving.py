@@ -27,7 +27,7 @@ from engine_harness import (
     request_octets,
     until,
 )
-from portico.engine import leader as leader_module
+from portico.engine import waiting as waiting_module
 from portico.engine.poller import SelectorPoller
 from portico.errors import RemoteProtocolError, RequestAborted
 
@@ -883,7 +883,7 @@ def test_all_protocols_on_one_engine():
 
 
 def test_all_protocols_with_the_standard_library_s_selector(monkeypatch):
-    monkeypatch.setattr(leader_module, "make_poller", SelectorPoller)
+    monkeypatch.setattr(waiting_module, "make_poller", SelectorPoller)
     pause = threading.Event()
 
     def app(environ, start_response):

@@ -341,8 +341,8 @@ def test_parked_connections_count_as_open(held, monkeypatch):
     with Running(held, "scgi", threads=2, max_connections=5) as server:
         slow = saturate(server, held, 2, 3)
         late = begin(server, *["/held"] * 5)
-        until(lambda: server.engine._paused, "the pause in accepting")
-        assert server.engine._open_connections() <= 5
+        until(lambda: server.engine._accepting.paused, "the pause in accepting")
+        assert server.engine.open_connections() <= 5
         held.gate.set()
         assert finish([*slow, *late]) == ["/held"] * 9
 
@@ -432,7 +432,7 @@ def test_requests_about_as_long_as_the_watchdog_looks(threads):
         engine = server.engine
         until(lambda: engine.leader is not None and len(engine._idle) == engine._threads - 1)
         assert not engine._parking
-        assert engine._open_connections() == 8 * len(KEEPING)
+        assert engine.open_connections() == 8 * len(KEEPING)
     assert max(most) <= threads
     assert server.log.lines() == []
 
@@ -499,9 +499,9 @@ def test_stop_waits_for_the_rest_of_a_head(protocol):
     with Running(hello, protocol) as server, server.connect(protocol) as frontend:
         octets = frontend.codec.send_request({**environ_for(), "CONTENT_LENGTH": "0"}, b"")
         frontend.send(octets[:20])
-        until(lambda: server.engine._open_connections() == 1, "the connection")
+        until(lambda: server.engine.open_connections() == 1, "the connection")
         server.engine.stop()
-        until(lambda: server.engine._closing, "the stop")
+        until(lambda: server.engine._accepting.closed, "the stop")
         frontend.send(octets[20:])
         assert frontend.finish().body == b"hello"
 

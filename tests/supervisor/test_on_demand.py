@@ -87,7 +87,7 @@ def test_more_workers_come_as_requests_wait_and_no_more_than_may_be(serve, tmp_p
     command = serve("--workers", "3", "--threads", "1", "--worker-idle-timeout", "60")
     go = tmp_path / "go"
     clients = [begin(tmp_path / "app.sock", str(go)) for _ in range(6)]
-    eventually(lambda: len(command.children()) == 3, "three workers")
+    eventually(lambda: status(tmp_path / "status.sock")["total"]["busy"] == 3, "three workers")
     go.touch()
     assert len({finish(client) for client in clients}) == 3
     assert len(command.children()) == 3

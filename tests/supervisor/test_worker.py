@@ -78,9 +78,9 @@ def test_signal_is_heard_though_the_main_thread_is_not_there():
     """The leader reads its number from the wake-up pipe."""
     with Running(hello, "scgi") as server:
         server.engine._stop_signals = frozenset({signal.SIGTERM})
-        os.write(server.engine._waker.write_fd, bytes([signal.SIGCHLD]))
+        os.write(server.engine._waiting.waker.write_fd, bytes([signal.SIGCHLD]))
         assert server.ask("scgi").body == b"hello"
-        os.write(server.engine._waker.write_fd, bytes([0, signal.SIGTERM]))
+        os.write(server.engine._waiting.waker.write_fd, bytes([0, signal.SIGTERM]))
         server.thread.join(WAIT)
         assert not server.thread.is_alive()
 

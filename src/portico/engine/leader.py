@@ -11,9 +11,7 @@ Everything off the fast path happens under one lock. The fast path takes none: p
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import signal
 import tempfile
 import threading
@@ -23,6 +21,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from portico.core.input import Spool
+from portico.engine.accepting import Accepting
 from portico.engine.accesslog import AccessLog
 from portico.engine.connection import AWAY, FRESH, HEAD, IDLE, PARKED, Connection
 from portico.engine.deadlines import Deadlines
@@ -31,8 +30,8 @@ from portico.engine.figures import Census, count_repairs
 from portico.engine.gate import Gate
 from portico.engine.pace import SHORT, UNTRIED, Pace, target_of
 from portico.engine.parking import RESERVE_SECONDS, Parking
-from portico.engine.poller import Waker, make_poller
-from portico.engine.timers import Timers
+from portico.engine.poller import Waker
+from portico.engine.waiting import Waiting
 from portico.engine.watchdog import Watchdog
 from portico.engine.worker import Worker
 from portico.errors import RequestTimeout
@@ -51,15 +50,6 @@ if TYPE_CHECKING:
     Served = Connection | Multiplexer
 
 log = logging.getLogger("portico")
-
-#: Errors of accept() that say "not now": no descriptors, no memory.
-_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-
-#: Seconds between two lines that say that max_connections is reached.
-_FULL_SECONDS = 60.0
-
-#: Seconds until accepting is tried again after such an error.
-_SHORTAGE_PAUSE = 0.5
 
 #: Seconds until handing over is tried again where the queue was full.
 _HANDOVER_PAUSE = 0.05
@@ -94,13 +84,34 @@ class Engine:
     """
 
     __slots__ = (
-        "_alive", "_census", "_closing", "_first", "_full_told", "_gates", "_handover", "_idle",
-        "_lock", "_lost", "_most_threads", "_observer", "_over", "_parking", "_paused", "_places",
-        "_poll_until",
-        "_poller", "_ready", "_roomy", "_stop_deadline", "_stop_signals", "_threads", "_timers",
-        "_waiting", "_waker", "_watchdog",
-        "deadlines", "idle_until", "keeps", "leader", "now", "pace", "settings", "stopping",
-        "turns", "wants_recycling",
+        "_accepting",
+        "_alive",
+        "_can_hand_over",
+        "_census",
+        "_first",
+        "_idle",
+        "_lock",
+        "_lost",
+        "_most_threads",
+        "_observer",
+        "_over",
+        "_parking",
+        "_ready",
+        "_stop_deadline",
+        "_stop_signals",
+        "_threads",
+        "_waiting",
+        "_watchdog",
+        "deadlines",
+        "idle_until",
+        "keeps",
+        "leader",
+        "now",
+        "pace",
+        "settings",
+        "stopping",
+        "turns",
+        "wants_recycling",
     )  # fmt: skip
 
     def __init__(
@@ -120,14 +131,15 @@ class Engine:
         self.wants_recycling = False
         more = {"wsgi.errors": ErrorStream() if errors is None else errors, **(base or {})}
         access = None if access_fd < 0 else AccessLog(access_fd, settings.access_format)
-        self._gates = [
+        gates = [
             Gate(listener, application, settings, self, more, access=access)
             for listener in listeners
         ]
-        self._places = {gate.name: gate for gate in self._gates}
-        self._handover = handover
-        if handover is not None:
-            self._gates.append(self._gates[0].standing_at(handover))
+        self._waiting = Waiting()
+        self._lock = self._waiting.lock
+        self._parking = Parking()
+        self._accepting = Accepting(self, self._waiting, self._parking, gates, handover)
+        self._can_hand_over = handover is not None
         self.leader: Worker | None = None
         self.turns = 0
         self.now = time.monotonic()
@@ -136,26 +148,14 @@ class Engine:
         self.stopping = False
         self.keeps = True
         self._over = False
-        self._lock = threading.Lock()
         self._idle: list[Worker] = []
-        self._parking = Parking()
         self._census = Census()
         self._observer = observer
         self._threads = 0
         self._lost = 0
         self._first: Worker | None = None
         self._most_threads = settings.threads
-        self._poller = make_poller()
-        self._waker = Waker()
-        self._waiting: dict[int, Served | Gate | Waker] = {}
         self._ready: deque[Served | Gate | Waker] = deque()
-        self._timers = Timers()
-        self._poll_until = 0.0
-        self._paused = False
-        self._full_told = -inf
-        # descriptors waiting up to which there is room whatever the threads do
-        self._roomy = settings.max_connections - settings.threads + len(self._gates)
-        self._closing = False
         self._stop_deadline = inf
         self._stop_signals: frozenset[int] = frozenset()
         self._alive = -1
@@ -174,14 +174,10 @@ class Engine:
             alive: A pipe whose end means `stop` as well.
         """
         self._stop_signals = stop_signals
-        self._waiting[self._waker.fd] = self._waker
-        self._poller.register(self._waker.fd)
         self._alive = alive
         if alive >= 0:
-            self._poller.register(alive)
-        for gate in self._gates:
-            self._waiting[gate.listener.fd] = gate
-            self._poller.register(gate.listener.fd, shared=True)
+            self._waiting.poller.register(alive)
+        self._accepting.start()
         self._first = self.leader = worker = Worker()
         self._census.enter(worker)
         self._threads = 1
@@ -189,7 +185,7 @@ class Engine:
         if stop_signals:
             # A handler runs in the main thread alone, and not before its next step: a signal
             # that comes just as that thread begins to wait would not be heard.
-            before = signal.set_wakeup_fd(self._waker.write_fd, warn_on_full_buffer=False)
+            before = signal.set_wakeup_fd(self._waiting.waker.write_fd, warn_on_full_buffer=False)
         try:
             self._work(worker)
         finally:
@@ -209,9 +205,9 @@ class Engine:
         if seconds is None:
             seconds = self.settings.graceful_timeout
         self._stop_deadline = min(self._stop_deadline, time.monotonic() + seconds)
-        self.keeps = hand_over and self._handover is not None
+        self.keeps = hand_over and self._can_hand_over
         self.stopping = True
-        self._waker.wake()
+        self._waiting.waker.wake()
 
     def figures(self) -> dict[str, Any]:
         """Tell what has been served and what is going on, as plain JSON values.
@@ -223,7 +219,7 @@ class Engine:
             found["connections"] = self._count_connections()
             found["waiting"] = len(self._parking)
             found["lost"] = self._lost
-        found["repairs"] = count_repairs(gate.rules.mounting() for gate in self._gates)
+        found["repairs"] = count_repairs(gate.rules.mounting() for gate in self._accepting.gates)
         return found
 
     def hear(self) -> None:
@@ -233,7 +229,7 @@ class Engine:
     def is_quiet(self) -> bool:
         """Whether the figures stay as they are until somebody wakes the watchdog."""
         with self._lock:
-            polls = self.leader is None or self._poll_until > 0.0
+            polls = self.leader is None or self._waiting.poll_until > 0.0
             return polls and self._census.is_settled()
 
     def count(self, protocol: str, status: int, octets: int, *, aborted: bool = False) -> None:
@@ -253,8 +249,8 @@ class Engine:
 
     def _count_connections(self) -> int:
         """Count the open connections; under the lock."""
-        waiting = self._waiting
-        fixed = [self._waker.fd, *(gate.listener.fd for gate in self._gates)]
+        waiting = self._waiting.items
+        fixed = [self._waiting.waker.fd, *(gate.listener.fd for gate in self._accepting.gates)]
         others = {one.carrier() for one in (*self._census.served(), *self._parking)}
         apart = [one for one in others if one.fd >= 0 and not one.waiting]
         return len(waiting) - len([fd for fd in fixed if fd in waiting]) + len(apart)
@@ -267,6 +263,7 @@ class Engine:
         claim = worker.claim
         watchdog = self._watchdog
         alone = self._most_threads == 1
+        accept = self._accepting.accept
         watched = not alone or self._observer is not None
         while True:
             if not ready:
@@ -279,12 +276,15 @@ class Engine:
                 continue
             item = ready.popleft()
             if type(item) is Gate:
-                accepted = self._accept(item, worker)
+                accepted = accept(item, worker)
                 if accepted is None:
                     continue
                 connection: Served = accepted
             elif type(item) is Waker:
-                if not self._stop_signals.isdisjoint(self._waker.drain()) and not self.stopping:
+                if (
+                    not self._stop_signals.isdisjoint(self._waiting.waker.drain())
+                    and not self.stopping
+                ):
                     self.stop()
                 continue
             else:
@@ -328,33 +328,33 @@ class Engine:
     def _poll(self) -> bool:
         """Fetch ready events; False when the engine is over."""
         if self.stopping:
-            if not self._closing:
+            if not self._accepting.closed:
                 self._close_listeners()
             if self._ready:
                 return True
             if self._stop_is_complete():
                 return False
         timeout = None
-        self._poll_until = inf  # who adds a timer from here on wakes the poll
-        next_at = self._timers.next_at
+        waiting = self._waiting
+        waiting.poll_until = inf  # who adds a timer from here on wakes the poll
+        next_at = waiting.timers.next_at
         if next_at < inf:
-            self._poll_until = next_at
+            waiting.poll_until = next_at
             timeout = max(0.0, next_at - self.now)
         if self._parking:
             reserved = self._parking.is_reserved(self.pace.fast_at, self.now)
             timeout = RESERVE_SECONDS if reserved else 0.0
         if self.stopping:
             left = max(0.0, self._stop_deadline - self.now)
-            if self.keeps and self._idle_connections():
+            if self.keeps and waiting.idle():
                 left = min(left, _HANDOVER_PAUSE)  # the others have not taken the last ones yet
             timeout = left if timeout is None else min(timeout, left)
-        fds = self._poller.poll(timeout)
-        self._poll_until = 0.0  # until the next poll, which looks at the timers itself
+        fds = waiting.poll(timeout)
         self.now = time.monotonic()
         self.idle_until = self.now + self.settings.idle_timeout
-        waiting = self._waiting
+        items = waiting.items
         for fd in fds:
-            item = waiting.get(fd)
+            item = items.get(fd)
             if item is not None:
                 self._ready.append(item)
             elif fd == self._alive:
@@ -363,85 +363,12 @@ class Engine:
             self._expire()
         return True
 
-    def _accept(self, gate: Gate, worker: Worker) -> Connection | None:
-        if (len(self._waiting) > self._roomy or self._parking) and self._wait_for_room():
-            return None
-        listener = gate.listener
-        try:
-            fd, address = listener.accept()
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            if error.errno in _SHORTAGES:
-                # no traceback: it would say nothing more
-                log.error(  # noqa: TRY400
-                    "%s: cannot accept: %s; pausing", gate.name, error.strerror
-                )
-                self._pause_accepting()
-                with self._lock:
-                    self._add_timer(self.now + _SHORTAGE_PAUSE, None)
-            else:  # the connection died in the queue
-                log.debug("%s: accept: %s", gate.name, error)
-            return None
-        if listener.checks_peers and not listener.permits(fd, address):
-            if cast("object", listener) is self._handover:
-                return self._adopt(fd, address, worker)
-            log.warning("%s: %s is not allowed", gate.name, listener.peer_name(address, fd))
-            os.close(fd)
-            return None
-        os.set_blocking(fd, False)
-        return Connection(fd, address, gate, worker)
-
-    def _adopt(self, fd: int, origin: tuple[str, Any], worker: Worker) -> Connection | None:
-        """Go on with a connection that another process has handed over."""
-        place, address = origin
-        gate = self._places.get(place)
-        if gate is None:  # a reload has taken its listener away
-            os.close(fd)
-            return None
-        connection = Connection(fd, address, gate, worker)
-        connection.phase = IDLE
-        connection.deadline = self.idle_until
-        return connection
-
-    def _open_connections(self) -> int:
+    def open_connections(self) -> int:
         """Count the connections: waiting, parked, and one for each thread in a request."""
         with self._lock:
-            waiting = len(self._waiting) - len(self._gates) - 1
+            waiting = len(self._waiting.items) - len(self._accepting.gates) - 1
             busy = self._threads - len(self._idle) - 1
             return waiting + busy + len(self._parking)
-
-    def _wait_for_room(self) -> bool:
-        """Whether there are as many connections as may be; then accepting pauses."""
-        most = self.settings.max_connections
-        if self._open_connections() < most:
-            return False
-        self._pause_accepting()
-        if self.now - self._full_told >= _FULL_SECONDS:
-            self._full_told = self.now
-            log.warning(
-                "%d connections are open: further ones wait in the kernel's queue; raise"
-                " max_connections to serve them",
-                most,
-            )
-        if self._open_connections() < most:  # one ended before it could see the pause
-            self._resume_accepting()
-        return True
-
-    def _pause_accepting(self) -> None:
-        """Leave new connections to the kernel's queue until one of ours ends."""
-        with self._lock:
-            if not self._paused:
-                self._paused = True
-                for gate in self._gates:
-                    self._poller.unregister(gate.listener.fd)
-
-    def _resume_accepting(self) -> None:
-        with self._lock:
-            if self._paused and not self.stopping:
-                self._paused = False
-                for gate in self._gates:
-                    self._poller.register(gate.listener.fd, shared=True)
 
     # -- waiting connections ---------------------------------------------------------------
 
@@ -454,13 +381,7 @@ class Engine:
                     return
                 if connection.phase == AWAY or connection.fd < 0:
                     return  # who reads it will have it watched again; or it has been dropped
-                if connection.deadline < connection.timer:
-                    self._add_timer(connection.deadline, connection)
-                if not connection.waiting:
-                    connection.waiting = True
-                    self._waiting[connection.fd] = connection
-                    # last: from here on the leader may serve it
-                    self._poller.register(connection.fd)
+                self._waiting.watch(connection)
                 return
         self._drop(connection)
 
@@ -471,7 +392,7 @@ class Engine:
     def unwatch(self, connection: Served) -> None:
         """Take a connection from the poller, from any thread."""
         with self._lock:
-            self._unwatch(connection)
+            self._waiting.unwatch(connection)
 
     def drop(self, connection: Served) -> None:
         """Let go of a connection, from any thread."""
@@ -485,42 +406,29 @@ class Engine:
             else:
                 self._start_worker(connection)
         if self._parking:
-            self._waker.wake()  # the leader may be polling, and no other thread be free
+            self._waiting.waker.wake()  # the leader may be polling, and no other thread be free
 
     def _refresh(self, connection: Served) -> None:
         """Let an idle connection's time to wait begin now."""
         if connection.phase == IDLE:
             connection.deadline = time.monotonic() + self.settings.idle_timeout
 
-    def _unwatch(self, connection: Served) -> None:
-        """Take *connection* from the poller; under the lock."""
-        if connection.waiting:
-            connection.waiting = False
-            del self._waiting[connection.fd]
-            self._poller.unregister(connection.fd)
-
     def _drop(self, connection: Served) -> None:
         with self._lock:  # closed under it, or another thread could have it watched just now
-            self._unwatch(connection)
+            self._waiting.unwatch(connection)
             try:
                 if connection.fd >= 0:
                     connection.finish()
             except OSError as error:
                 log.debug("%s: close: %s", connection.peer_name(), error)
-        if self._paused:
-            self._resume_accepting()
-
-    def _add_timer(self, when: float, connection: Served | None) -> None:
-        """Look at *connection* (None: at the listeners) at *when*; under the lock."""
-        self._timers.add(when, connection)
-        if when < self._poll_until:
-            self._waker.wake()
+        if self._accepting.paused and not self.stopping:
+            self._accepting.resume()
 
     def _expire(self) -> None:
         """Close what has waited too long; look again at what has moved on since."""
         expired: list[Served | None] = []
         with self._lock:
-            for connection in self._timers.take_due(self.now):
+            for connection in self._waiting.timers.take_due(self.now):
                 if connection is None:
                     expired.append(None)
                 elif not connection.waiting or connection in self._ready:
@@ -528,10 +436,10 @@ class Engine:
                 elif connection.deadline <= self.now:
                     expired.append(connection)
                 else:
-                    self._add_timer(connection.deadline, connection)
+                    self._waiting.add_timer(connection.deadline, connection)
         for connection in expired:
             if connection is None:
-                self._resume_accepting()
+                self._accepting.resume()
                 continue
             if connection.phase in {FRESH, HEAD}:
                 connection.report_slow_head()
@@ -552,7 +460,7 @@ class Engine:
                 return
             worker.step_aside(connection, self.now)
             self.pace.suspect(self.now)
-            self._unwatch(connection)
+            self._waiting.unwatch(connection)
             self._pass_token()
             if worker.call is not None:
                 self.deadlines.watch(worker.call)
@@ -565,7 +473,7 @@ class Engine:
                 if worker.claim:
                     worker.claim.pop()
                     worker.step_aside(connection, self.now)
-                    self._unwatch(connection)
+                    self._waiting.unwatch(connection)
                     self._pass_token()
                     if worker.call is not None:
                         self.deadlines.watch(worker.call)
@@ -593,7 +501,7 @@ class Engine:
                 return False
             worker.claim.pop()
             worker.step_aside(connection, self.now)
-            self._unwatch(connection)
+            self._waiting.unwatch(connection)
             self._pass_token()
         return True
 
@@ -648,7 +556,7 @@ class Engine:
 
     def _park(self, connection: Connection) -> None:
         """Let *connection* wait for a thread; under the lock."""
-        self._unwatch(connection)
+        self._waiting.unwatch(connection)
         connection.deadline = time.monotonic() + self.settings.queue_timeout
         if self._idle:
             worker = self._idle.pop()
@@ -714,7 +622,7 @@ class Engine:
                 else:
                     self._idle.append(worker)
                     if self.stopping:
-                        self._waker.wake()  # the leader waits for the last busy thread
+                        self._waiting.waker.wake()  # the leader waits for the last busy thread
             if job is None:
                 worker.wake.acquire()
                 job, worker.job = worker.job, None
@@ -754,7 +662,7 @@ class Engine:
     def cut(self, connection: Connection) -> None:
         """Close *connection* with a reset, whichever thread serves it."""
         with self._lock:
-            self._unwatch(connection)
+            self._waiting.unwatch(connection)
         connection.reset()
 
     def replace(self, worker: Worker) -> bool:
@@ -767,7 +675,7 @@ class Engine:
             if worker.claim:  # the only thread, which keeps the token in a call
                 connection = worker.claim.pop()
                 worker.step_aside(connection, self.now)
-                self._unwatch(connection)
+                self._waiting.unwatch(connection)
                 self.leader = None
             if self.leader is None:
                 self._pass_token()
@@ -787,14 +695,14 @@ class Engine:
 
     def _stop_is_complete(self) -> bool:
         """Go on stopping; whether nothing is left to wait for."""
-        for item in self._idle_connections():
+        for item in self._waiting.idle():
             if not self.keeps:
                 self._drop(item)
             elif item.is_free():
-                self._pass_on(item)
+                self._accepting.pass_on(item)
         with self._lock:
             busy = self._threads - len(self._idle) - 1
-            left = busy + len(self._parking) + len(self._waiting) - 1
+            left = busy + len(self._parking) + len(self._waiting.items) - 1
             if left and self.now < self._stop_deadline:
                 return False
             if left:
@@ -805,63 +713,28 @@ class Engine:
             self._idle.clear()
         return True
 
-    def _idle_connections(self) -> list[Served]:
-        return [
-            item
-            for item in list(self._waiting.values())
-            if not isinstance(item, (Gate, Waker)) and item.phase == IDLE
-        ]
-
-    def _pass_on(self, connection: Served) -> None:
-        """Let another process go on with a kept connection; it stays if none has room for it."""
-        gate, address = connection.origin()
-        self.unwatch(connection)
-        try:
-            if cast("Handover", self._handover).send(connection.fd, gate.name, address):
-                connection.close()
-                return
-        except OSError as error:
-            log.debug("%s: cannot be handed over: %s", connection.peer_name(), error)
-            self._drop(connection)
-            return
-        self._await(connection)
-
     def _be_orphaned(self) -> None:
         """End, as nobody starts others any more."""
-        self._poller.unregister(self._alive)
+        self._waiting.poller.unregister(self._alive)
         self._alive = -1
         log.warning("the parent process is gone; stopping")
         self.stop()
 
-    def _accept_the_last(self) -> None:
-        """Take what the kernel has accepted for us: nobody else will."""
-        worker = cast("Worker", self.leader)
-        for gate in self._gates:
-            room = self.settings.max_connections - self._open_connections()
-            while room > 0 and (connection := self._accept(gate, worker)) is not None:
-                self._ready.append(connection)
-                room -= 1
-
     def _close_listeners(self) -> None:
         """Accept no more, and have one last look at the idle connections."""
         if not self.keeps and self._stop_deadline > self.now:
-            self._accept_the_last()
+            self._ready.extend(self._accepting.accept_the_last(cast("Worker", self.leader)))
         with self._lock:
-            self._closing = True
-            for gate in self._gates:
-                del self._waiting[gate.listener.fd]
-                if not self._paused:
-                    self._poller.unregister(gate.listener.fd)
-                gate.listener.close()
+            self._accepting.close()
             if not self.keeps:
                 # a request may have come on them that nobody has read
-                self._ready.extend(self._idle_connections())
+                self._ready.extend(self._waiting.idle())
 
     def _end(self) -> None:
         """Let go of everything; after a failure too."""
         with self._lock:
             self._over = True
-            left = [item for item in self._waiting.values() if not isinstance(item, (Gate, Waker))]
+            left = self._waiting.connections()
             left += self._parking.clear()
             for worker in self._idle:
                 worker.wake.release()
@@ -873,11 +746,9 @@ class Engine:
                 connection.finish()  # one of several requests: its connection is dropped as well
             else:
                 self._drop(connection)
-        for gate in self._gates:
-            gate.listener.close()
-        self._waker.close()
-        self._poller.close()
-        self._waiting.clear()
+        with self._lock:
+            self._accepting.close()
+        self._waiting.close()
         self._watchdog.tell()
 
 
