@@ -33,7 +33,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 _ESCAPES = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 256))}
 _ESCAPES |= {ord('"'): '\\"', ord("\\"): "\\\\"}
-_BARE_ESCAPES = {**_ESCAPES, ord(" "): "\\x20"}
+_BARE_ESCAPES = {**_ESCAPES, ord(" "): "\\x20", ord('"'): "\\x22"}
 
 
 class Entry:
