@@ -332,7 +332,9 @@ def test_line_that_was_torn_takes_no_other_with_it():
         )
         access.end(access.begin(environ), 200, 1, complete=True)
         assert not os.read(reading, 65_536).endswith(b"\n")
-        access.end(access.begin(environ_for("/next") | {"portico.protocol": "scgi"}), 200, 1, complete=True)
+        access.end(
+            access.begin(environ_for("/next") | {"portico.protocol": "scgi"}), 200, 1, complete=True
+        )
         line = os.read(reading, 65_536).decode().splitlines()[-1]
         assert COMBINED.fullmatch(line)
     finally:
