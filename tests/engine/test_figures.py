@@ -29,6 +29,10 @@ class Observer:
 
     def __init__(self):
         self.told = []
+        self.woken = 0
+
+    def wake(self):
+        self.woken += 1
 
     def observe(self, figures):
         self.told.append(json.loads(json.dumps(figures)))  # plain values, and a copy
@@ -79,7 +83,7 @@ def test_before_the_first_request():
     assert set(repairs.values()) == {0}
     assert figures == {
         "requests": 0, "errors": 0, "aborted": 0, "octets": 0, "threads": 1, "busy": 0,
-        "connections": 0, "waiting": 0, "protocols": {}, "running": [],
+        "connections": 0, "waiting": 0, "lost": 0, "protocols": {}, "running": [],
     }  # fmt: skip
 
 
@@ -323,7 +327,8 @@ def test_the_last_observation_is_true(protocol, threads):
             server.ask(protocol)
             until(lambda: asleep(server), "the sleep")
             until(lambda: server.observer.last(requests=number), "the count")  # noqa: B023
-            assert server.observer.last(**dict(server.engine.figures()))
+            assert server.observer.last(**server.engine.figures())
+            assert server.observer.woken >= number
             told = len(server.observer.told)
             end = time.monotonic() + 0.35
             until(lambda: time.monotonic() > end)  # noqa: B023
@@ -397,6 +402,9 @@ def test_figures_are_told_while_there_is_work():
 
 def test_observer_that_fails_is_reported_once():
     class Failing:
+        def wake(self):
+            pass
+
         def observe(self, _):
             raise OSError("no room")
 
