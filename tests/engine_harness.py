@@ -108,7 +108,7 @@ class Running:
         errors: ``wsgi.errors``, an `io.StringIO`.
     """
 
-    def __init__(self, app, *protocols, query="", binds=(), **settings):
+    def __init__(self, app, *protocols, query="", binds=(), engine=(), **settings):
         settings.setdefault("graceful_timeout", 5.0)
         self.settings = Settings(**settings)
         binds = binds or [f"{name}://127.0.0.1:0{query}" for name in protocols or PROTOCOLS]
@@ -119,7 +119,7 @@ class Running:
         self.log = Records()
         self._frontends = []
         self.failure = None
-        self.engine = Engine(app, self._listeners, self.settings, self.errors)
+        self.engine = Engine(app, self._listeners, self.settings, self.errors, **dict(engine))
         self.thread = threading.Thread(target=self._serve, name="engine-under-test", daemon=True)
 
     def _serve(self):

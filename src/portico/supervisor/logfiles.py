@@ -6,6 +6,7 @@ as logrotate does; then each process opens the path anew.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import stat
@@ -133,8 +134,9 @@ def _open_first(key: str, path: str) -> int:
     try:
         return os.open(path, _FLAGS, _MODE)
     except OSError as error:
-        directory = Path(path).absolute().parent
-        reason = f"there is no directory {directory}" if not directory.is_dir() else error.strerror
+        reason = error.strerror
+        if error.errno in {errno.ENOENT, errno.ENOTDIR}:  # else it would be made
+            reason = f"there is no directory {Path(_whole(path)).parent}"
         raise ConfigError(f"cannot write to {path}: {reason}", key=key) from error
 
 
