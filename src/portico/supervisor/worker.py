@@ -169,7 +169,7 @@ def _prepare(post: Post, mouthpiece: Mouthpiece) -> Engine:
     gc.collect()
     gc.freeze()
     reporter = Reporter(post.board, post.slot, settings, mouthpiece)
-    reporter.engine = engine = Engine(
+    engine = Engine(
         application,
         post.listeners,
         settings,
@@ -178,6 +178,8 @@ def _prepare(post: Post, mouthpiece: Mouthpiece) -> Engine:
         observer=reporter,
         access_fd=post.service.files.access_fd,
     )
+    reporter.engine = engine
+    reporter.observe(engine.figures())
     return engine
 
 
