@@ -98,7 +98,8 @@ def test_no_request_is_lost(protocol, tmp_path):
                 service.retire_worker(rounds)
                 rounds += 1
                 eventually(lambda asked=asked: visitors.asked > asked + 64, "the load", 60)
-        assert visitors.wrong == []
+            said = front.log()
+        assert visitors.wrong == [], said
         assert visitors.versions == {"first", "second version"}
         assert visitors.asked > 64 * ROUNDS
         service.kill(signal.SIGTERM)

@@ -85,6 +85,19 @@ def test_signal_is_heard_though_the_main_thread_is_not_there():
         assert not server.thread.is_alive()
 
 
+def test_thread_that_hears_the_signal_first_leaves_it_to_the_worker_how_to_stop():
+    """It must not close kept connections which the handler would have handed over."""
+    heard = threading.Event()
+    with Running(hello, "fastcgi") as server, server.connect("fastcgi") as frontend:
+        assert frontend.ask().body == b"hello"
+        server.engine._stop_signals = frozenset({signal.SIGTERM})
+        server.engine._heard = heard.set
+        os.write(server.engine._waiting.waker.write_fd, bytes([signal.SIGTERM]))
+        assert heard.wait(WAIT)
+        assert not server.engine.stopping
+        assert frontend.ask().body == b"hello"
+
+
 def test_signal_may_come_while_a_thread_is_being_started():
     """The handler runs between any two steps of the main thread, such as those of Thread.start."""
     with Running(hello, "scgi") as server:

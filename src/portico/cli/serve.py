@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from portico.config import resolve
 from portico.config.application import load, name_of, require_application
 from portico.config.examine import binds
+from portico.errors import ConfigError
 from portico.supervisor import worker
 from portico.supervisor.generation import Service
 from portico.supervisor.logfiles import LogFiles, start_logging
@@ -62,6 +63,8 @@ def _settle(arguments: argparse.Namespace) -> Settings:
     """
     settings, _ = resolve.resolve(arguments, os.environ, arguments.config)
     require_application(settings)
+    if settings.reload and not settings.workers:
+        raise ConfigError("reload needs a parent process: have workers be 1 or more", key="reload")
     return settings
 
 

@@ -88,7 +88,7 @@ class Engine:
         "_alive",
         "_can_hand_over",
         "_census",
-        "_first",
+        "_first", "_heard",
         "_idle",
         "_lock",
         "_lost",
@@ -158,6 +158,7 @@ class Engine:
         self._ready: deque[Served | Gate | Waker] = deque()
         self._stop_deadline = inf
         self._stop_signals: frozenset[int] = frozenset()
+        self._heard: Callable[[], None] = self.stop
         self._alive = -1
         tell = None if observer is None else self._tell
         wake = None if observer is None else observer.wake
@@ -165,15 +166,24 @@ class Engine:
 
     # -- from outside ----------------------------------------------------------------------
 
-    def serve(self, stop_signals: frozenset[int] = frozenset(), *, alive: int = -1) -> None:
+    def serve(
+        self,
+        stop_signals: frozenset[int] = frozenset(),
+        *,
+        heard: Callable[[], None] | None = None,
+        alive: int = -1,
+    ) -> None:
         """Serve until `stop`, in this thread and as many more as the requests need.
 
         Args:
             stop_signals: Numbers of signals that mean `stop`; with any, this must be the main
-                thread. Their handlers may do more, and have run by the time it is looked at.
+                thread. Their handlers may do more.
+            heard: Called by any thread when one of them has come, which may be before its handler
+                has run in the main thread; `stop` by default.
             alive: A pipe whose end means `stop` as well.
         """
         self._stop_signals = stop_signals
+        self._heard = heard or self.stop
         self._alive = alive
         if alive >= 0:
             self._waiting.poller.register(alive)
@@ -281,11 +291,9 @@ class Engine:
                     continue
                 connection: Served = accepted
             elif type(item) is Waker:
-                if (
-                    not self._stop_signals.isdisjoint(self._waiting.waker.drain())
-                    and not self.stopping
-                ):
-                    self.stop()
+                said = self._waiting.waker.drain()
+                if not self._stop_signals.isdisjoint(said) and not self.stopping:
+                    self._heard()
                 continue
             else:
                 connection = item  # type: ignore[assignment] # by its type

@@ -21,8 +21,9 @@ STARTING, SERVING, RETIRING = "starting", "serving", "retiring"
 
 #: Kinds of messages: it serves; it cannot serve, and why; it has been told to leave; it had better
 #: be replaced, and why; requests come after a pause, and they have a limit of time; it has neither
-#: request nor connection.
+#: request nor connection; a file of its code has changed.
 READY, FAILED, LEAVING, WORN, BUSY, IDLE = "ready", "failed", "leaving", "worn", "busy", "idle"
+CHANGED = "changed"
 
 #: A template's: it has forked a worker (slot and process id); one has ended (id and status).
 FORKED, ENDED = "forked", "ended"

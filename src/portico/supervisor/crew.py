@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from portico.engine.handover import Handover
 from portico.supervisor.child import (
     BUSY,
+    CHANGED,
     ENDED,
     FAILED,
     FORKED,
@@ -66,6 +67,10 @@ class Watch(Protocol):
 
     def rests(self, child: Child) -> None:
         """*child* has neither request nor connection; told where workers come on demand."""
+        ...
+
+    def changed(self, path: str) -> None:
+        """Code that is loaded has changed, the file *path*."""
         ...
 
     def ended(self, child: Child, code: int) -> None:
@@ -253,6 +258,8 @@ class Crew:
             self._watch.leaves(child)
         elif kind == WORN and child.state == SERVING:
             self._watch.is_worn(child, text)
+        elif kind == CHANGED and child.state == SERVING:
+            self._watch.changed(text)
         elif kind == IDLE and child.state == SERVING:
             self._watch.rests(child)
         elif kind == BUSY and not child.busy_at:
@@ -303,7 +310,7 @@ class Crew:
             if child.slot == slot and child.generation is template.generation and not child.pid:
                 child.pid = pid
                 if child.state == RETIRING:
-                    child.signal(signal.SIGKILL)
+                    child.signal(signal.SIGTERM)
 
     def _is_orphan(self, child: Child) -> bool:
         """Whether nobody is left who would tell of its end but its pipe."""
@@ -313,8 +320,8 @@ class Crew:
 
     def retire(self, child: Child) -> None:
         """Tell a worker to take nothing new, finish what it has, and end."""
-        # one that does not serve yet loses nothing
-        child.signal(signal.SIGKILL if child.state == STARTING else signal.SIGTERM)
+        # one that still loads ends at once; it may serve already, and just not have been heard
+        child.signal(signal.SIGTERM)
         child.state = RETIRING
         self._see_to_its_end(child)
 
@@ -329,7 +336,7 @@ class Crew:
         for template in self._templates:
             template.dismiss()
         for child in self._children:
-            child.signal(signal.SIGKILL if child.state == STARTING else number)
+            child.signal(signal.SIGTERM if child.state == STARTING else number)
             child.state = RETIRING
             self._loop.after(seconds, partial(self._force, child))
 

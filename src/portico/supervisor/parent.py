@@ -46,6 +46,9 @@ _LIVED = 5.0
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 30.0
 
+#: Seconds after a change of code until it is loaded.
+_CHANGE_SECONDS = 0.6
+
 
 class Parent:
     """The processes of one service.
@@ -67,6 +70,7 @@ class Parent:
         self._worn: deque[tuple[Child, str]] = deque()
         self._hasty_deaths = 0
         self._pause: Timer | None = None
+        self._change: Timer | None = None
         self._started = False
         self._stopping = False
         self._status = 0
@@ -220,6 +224,17 @@ class Parent:
             warn_if_root(log, self._current.account)
         self._fill()
         self.rests(child)
+
+    def changed(self, path: str) -> None:
+        """Load changed code, in development."""
+        if self._change is None and not self._stopping:
+            log.info("%s has changed", path)
+            # all workers notice, and an editor may write several files
+            self._change = self._loop.after(_CHANGE_SECONDS, self._load_change)
+
+    def _load_change(self) -> None:
+        self._change = None
+        self.reload()
 
     def rests(self, child: Child) -> None:
         """Let a worker that came on demand leave when it has rested for long enough."""

@@ -10,11 +10,21 @@ import signal
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from portico.engine.leader import Engine
 from portico.errors import ApplicationError, ConfigError, PorticoError
-from portico.supervisor.child import FAILED, LEAVING, READY, RETIRE, STOP_AT_ONCE, Mouthpiece
+from portico.supervisor.child import (
+    CHANGED,
+    FAILED,
+    LEAVING,
+    READY,
+    RETIRE,
+    STOP_AT_ONCE,
+    Mouthpiece,
+)
+from portico.supervisor.codewatch import CodeWatch
 from portico.supervisor.health import check_health
 from portico.supervisor.reporter import Reporter
 
@@ -150,8 +160,15 @@ def _serve(post: Post) -> int:
     signal.signal(signal.SIGQUIT, _show_stacks)
     signal.signal(signal.SIGUSR1, lambda *_: post.service.files.reopen())
     mouthpiece.tell(READY)
+    if settings.reload:
+        CodeWatch((), partial(mouthpiece.tell, CHANGED)).start()
     try:
-        engine.serve(frozenset({signal.SIGTERM}), alive=post.alive)
+        engine.serve(
+            frozenset({signal.SIGTERM}),
+            # a thread may hear the signal before the main thread takes it
+            heard=partial(stopper.take, signal.SIGTERM, None),
+            alive=post.alive,
+        )
     finally:
         stopper.done()
     return 0
