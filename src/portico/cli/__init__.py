@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 COMMANDS = {
     "up": "run an application behind a web server, here and now",
     "serve": "serve an application on one or more gateway sockets",
-    "status": "show how a service is doing: its workers, requests, counters",
     "request": "send one request to an application server, as a web server would",
     "decode": "explain captured octets of a gateway protocol, and what is wrong with them",
     "config": "print the configuration of a web server for an application",
     "check": "show what a configuration says, and all that is wrong with it",
+    "status": "show how a service is doing: its workers, requests, counters",
 }
 
 
