@@ -135,6 +135,15 @@ def test_file_imports_what_lies_beside_it(place):
     assert called(load_application("deep/site.wsgi")) == "neighbour"
 
 
+def test_file_knows_where_it_is(place):
+    """Applications look for their templates and data beside their own file."""
+    file = write(place / "site_one.py", "app", more="PLACE = __file__\n")
+    load_application("site_one.py")
+    module = sys.modules["site_one"]
+    assert file.samefile(module.PLACE)
+    assert module.__spec__.has_location
+
+
 def test_file_may_hold_dataclasses_and_pickles(place):
     """Both look the module up by its name."""
     write(

@@ -174,7 +174,8 @@ def _import_file(path: str) -> ModuleType:
     if name in sys.modules or not name.isidentifier():
         name = f"portico_application_{name}"
     loader = SourceFileLoader(name, str(full))
-    spec = importlib.util.spec_from_loader(name, loader, origin=str(full))
+    # by location: the application may look for its files beside its own, `__file__`
+    spec = importlib.util.spec_from_file_location(name, full, loader=loader)
     if spec is None:  # pragma: no cover - a loader was given, so there is always a spec
         raise ImportError(f"cannot load {path}")
     module = importlib.util.module_from_spec(spec)
