@@ -57,11 +57,14 @@ class Contestant:
         return f"{server}\n", f"location /{self.name}/ {{ {passing} }}\n"
 
 
-def _portico(name: str, protocol: str, *, kept: bool = False, source: str = "") -> Contestant:
+def _portico(
+    name: str, protocol: str, *, kept: bool = False, source: str = "", workers: int = 1
+) -> Contestant:
     bind = f"{protocol}://127.0.0.1:{{port}}"
     command = ["env", f"PYTHONPATH={source}"] if source else []
     command += [sys.executable, "-m", "portico", "serve", str(HERE / "application.py")]
     command += ["--bind", bind, "--threads", "16", "--log-level", "warning"]
+    command += [] if source else ["--workers", str(workers)]  # an earlier one may not know it
     return Contestant(name, protocol, protocol, command, kept=kept)
 
 
@@ -111,4 +114,13 @@ def earlier(directory: str) -> list[Contestant]:
         _portico("before_fastcgi", "fastcgi", kept=True, source=source),
         _portico("before_scgi", "scgi", source=source),
         _portico("before_uwsgi", "uwsgi", source=source),
+    ]
+
+
+def alone() -> list[Contestant]:
+    """Give Portico without a parent, and so without a scoreboard."""
+    return [
+        _portico("alone_fastcgi", "fastcgi", kept=True, workers=0),
+        _portico("alone_scgi", "scgi", workers=0),
+        _portico("alone_uwsgi", "uwsgi", workers=0),
     ]

@@ -6,9 +6,10 @@ server's whole process tree. A server that answers anything wrong gets no figure
 status is 1.
 
   python bench/serve.py [--seconds 2] [--rounds 5] [--connections 16] [--only NAME,NAME]
-                        [--against CHECKOUT]
+                        [--against CHECKOUT] [--alone]
 
-With another checkout of Portico, its servers (before_...) take part as well.
+With another checkout of Portico, its servers (before_...) take part as well; with --alone
+Portico in one process (alone_...), without a parent and a scoreboard.
 
 Needs nginx and wrk.
 """
@@ -32,7 +33,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from application import BODY
-from contestants import Contestant, contestants, earlier
+from contestants import Contestant, alone, contestants, earlier
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
@@ -202,8 +203,10 @@ def main() -> int:
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--only", default="", metavar="NAME,NAME", help="some of the servers")
     parser.add_argument("--against", metavar="CHECKOUT", help="an earlier Portico to compare with")
+    parser.add_argument("--alone", action="store_true", help="compare with one process as well")
     options = parser.parse_args()
     everyone = contestants() + (earlier(options.against) if options.against else [])
+    everyone += alone() if options.alone else []
     nginx = shutil.which("nginx", path=PATH)
     if not nginx or not shutil.which("wrk"):
         parser.error("nginx and wrk must be installed (Debian: apt-get install nginx-light wrk)")

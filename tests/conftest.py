@@ -18,6 +18,7 @@ PROGRAMS = {
     "tomcat": ("java",),
     "uwsgi": ("uwsgi-core", "uwsgi"),
     "systemd": ("systemd-analyze",),
+    "strace": ("strace",),
 }
 
 #: Product -> a file that it needs beside its program.

@@ -25,6 +25,7 @@ need uwsgi-plugin-python3 /usr/lib/uwsgi/plugins/python3_plugin.so
 need libtomcat10-java /usr/share/java/tomcat10-catalina.jar
 need systemd /usr/bin/systemd-analyze
 need procps /bin/kill
+need strace /usr/bin/strace
 need default-jre-headless /usr/bin/java
 [ -n "$missing" ] || exit 0
 

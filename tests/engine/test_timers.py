@@ -79,3 +79,14 @@ def test_timers_that_mean_nothing_any_more_are_let_go_of(timers):
         timers.add(10_000.0 - number / 10, one)
     assert len(timers._heap) < 1000
     assert timers.take_due(one.timer)[0] is one
+
+
+def test_many_connections_that_are_gone_wake_a_process_once(timers):
+    gone = [Waiting() for _ in range(20)]
+    for number, one in enumerate(gone):
+        timers.add(1.0 + number / 10, one)
+        one.fd = -1
+    kept = Waiting()
+    timers.add(60.0, kept)
+    assert timers.take_due(1.0) == []
+    assert timers.next_at == 60.0

@@ -53,6 +53,8 @@ class Timers:
             elif connection.fd >= 0:
                 connection.timer = inf
                 due.append(connection)
+        while heap and not _is_alive(heap[0]):
+            heapq.heappop(heap)  # else many connections that are gone would wake an idle process
         self.next_at = heap[0][0] if heap else inf
         return due
 
@@ -61,10 +63,12 @@ class Timers:
 
         Connections come and go much faster than their timers: a kept one's lasts an hour.
         """
-        self._heap = [
-            timer
-            for timer in self._heap
-            if timer[2] is None or (timer[2].fd >= 0 and timer[2].timer == timer[0])
-        ]
+        self._heap = [timer for timer in self._heap if _is_alive(timer)]
         heapq.heapify(self._heap)
         self._most = 2 * len(self._heap) + _FEW
+
+
+def _is_alive(timer: tuple[float, int, Served | None]) -> bool:
+    """Whether it is the one that its connection, still open, waits for; or the listeners'."""
+    when, _, connection = timer
+    return connection is None or (connection.fd >= 0 and connection.timer == when)
