@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from portico.config.settings import Settings
+    from portico.supervisor.logfiles import LogFiles
+
 _BY_HAND = """\
 {script}: this is a script for a web server to start; started by hand it has nothing to do.
 
@@ -59,6 +62,9 @@ def _script_name() -> str:
 def serve(application: Callable[..., Any], *binds: str, **options: Any) -> None:
     """Serve *application* on gateway sockets until a signal says stop.
 
+    In this process; with ``workers=2`` and more, in as many that are forked from it, which this one
+    watches and replaces. Those never come back here: they end where they are.
+
     Args:
         application: The WSGI callable.
         *binds: Bind URLs, such as ``"fastcgi+unix:///run/app.sock"``.
@@ -67,6 +73,7 @@ def serve(application: Callable[..., Any], *binds: str, **options: Any) -> None:
     Raises:
         ConfigError: a bind URL or an option is wrong, or a log file cannot be opened.
         TransportError: a socket cannot be opened.
+        SystemExit: in a worker, at its end.
     """
     # Lazy, here and below: the CGI path must not pay for the engine (30 ms).
     from portico.config.resolve import from_keywords  # noqa: PLC0415
@@ -82,11 +89,41 @@ def serve(application: Callable[..., Any], *binds: str, **options: Any) -> None:
             "nothing to listen on; name a bind, such as scgi://127.0.0.1:4000", key="bind"
         )
     files = LogFiles(settings)
+    if settings.workers > 1:
+        _supervise(application, settings, files)
+        return
     try:
         listeners = open_listeners([parse(url) for url in settings.bind])
         worker.run(application, listeners, settings, files=files)
     finally:
         files.close()
+
+
+def _supervise(application: Callable[..., Any], settings: Settings, files: LogFiles) -> None:
+    """Serve with workers; a reload starts new ones with the same application."""
+    import threading  # noqa: PLC0415 - as in serve
+
+    from portico.config.examine import binds  # noqa: PLC0415 - as in serve
+    from portico.errors import ConfigError  # noqa: PLC0415 - as in serve
+    from portico.supervisor.generation import Service  # noqa: PLC0415 - as in serve
+
+    is_main = threading.current_thread() is threading.main_thread()
+    if not hasattr(os, "fork") or not is_main:
+        raise ConfigError(
+            f"workers is {settings.workers}: more than one needs fork() and the main thread; have"
+            " it be 1",
+            key="workers",
+        )
+    from portico.supervisor.service import supervise  # noqa: PLC0415 - POSIX only
+
+    service = Service(
+        settings=settings,
+        binds=tuple(binds(settings)),
+        load=lambda: application,
+        name=getattr(application, "__name__", type(application).__name__),
+        files=files,
+    )
+    supervise(service, lambda: service)
 
 
 def _is_listening(fd: int) -> bool:
