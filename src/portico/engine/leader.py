@@ -94,6 +94,7 @@ class Engine:
         "_lost",
         "_most_threads",
         "_observer",
+        "_on_signal",
         "_over",
         "_parking",
         "_ready",
@@ -158,6 +159,7 @@ class Engine:
         self._ready: deque[Served | Gate | Waker] = deque()
         self._stop_deadline = inf
         self._stop_signals: frozenset[int] = frozenset()
+        self._on_signal: Callable[[], object] | None = None
         self._alive = -1
         tell = None if observer is None else self._tell
         wake = None if observer is None else observer.wake
@@ -165,15 +167,25 @@ class Engine:
 
     # -- from outside ----------------------------------------------------------------------
 
-    def serve(self, stop_signals: frozenset[int] = frozenset(), *, alive: int = -1) -> None:
+    def serve(
+        self,
+        stop_signals: frozenset[int] = frozenset(),
+        *,
+        alive: int = -1,
+        on_signal: Callable[[], object] | None = None,
+    ) -> None:
         """Serve until `stop`, in this thread and as many more as the requests need.
 
         Args:
             stop_signals: Numbers of signals that mean `stop`; with any, this must be the main
-                thread. Their handlers may do more, and have run by the time it is looked at.
+                thread. Their handlers may do more, and have run by the time it is looked at,
+                unless the main thread is in a request, or slower than the thread that looks.
             alive: A pipe whose end means `stop` as well.
+            on_signal: Called in any thread for such a signal whose handler has not run yet; must
+                call `stop`, and is that by default.
         """
         self._stop_signals = stop_signals
+        self._on_signal = on_signal
         self._alive = alive
         if alive >= 0:
             self._waiting.poller.register(alive)
@@ -285,7 +297,7 @@ class Engine:
                     not self._stop_signals.isdisjoint(self._waiting.waker.drain())
                     and not self.stopping
                 ):
-                    self.stop()
+                    (self._on_signal or self.stop)()
                 continue
             else:
                 connection = item  # type: ignore[assignment] # by its type
