@@ -14,6 +14,7 @@ from engine_harness import Frontend
 #: What the paths do is told by the names of the functions. The files beside the application
 #: say what it does at its import, and when a held request may go on.
 APPLICATION = """\
+import hashlib
 import os
 import re
 import time
@@ -57,7 +58,13 @@ def stubborn(environ):
 
 
 def greedy(environ):
+    (HERE / "greedy").touch()
     re.match("(a+)+$", "a" * 60 + "b")
+
+
+def hashing(environ):
+    (HERE / "hashing").touch()
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)  # other threads run meanwhile
 
 
 def growing(environ, kept=[]):

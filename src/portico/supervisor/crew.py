@@ -154,13 +154,17 @@ class Crew:
         """
         taken = {child.slot for child in self._children}
         slot = next(number for number in range(1, len(taken) + 2) if number not in taken)
+        template = None
+        if generation.service.settings.preload:
+            # before there is a pipe: it would keep a copy, and nobody would see the worker's end
+            template = self._template_of(generation)
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
         child = Child(slot, generation, reading)
         child.replaces = replaces
         try:
-            if generation.service.settings.preload:
-                self._template_of(generation).order(slot, writing)
+            if template is not None:
+                template.order(slot, writing)
             else:
                 child.pid = fork(self._signals)
                 if child.pid == 0:

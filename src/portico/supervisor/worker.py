@@ -165,8 +165,7 @@ def _serve(post: Post) -> int:
     try:
         engine.serve(
             frozenset({signal.SIGTERM}),
-            # a thread may hear the signal before the main thread takes it
-            heard=partial(stopper.take, signal.SIGTERM, None),
+            heard=stopper.hear,
             alive=post.alive,
         )
     finally:
@@ -285,7 +284,8 @@ class _Stopper:
         """Take a signal.
 
         Runs between any two steps of the main thread, so it takes no lock: `threading.Thread`
-        has some, and the main thread may be starting a thread just now.
+        has some, and the main thread may be starting a thread just now. With orders, taking the
+        same signal twice is as good as once.
         """
         order = self._orders.get() if self._orders is not None else None
         if order == STOP_AT_ONCE or number == signal.SIGINT:
@@ -300,6 +300,10 @@ class _Stopper:
         # that every thread, the main one too, sits in a request that does not end.
         with suppress(RuntimeError):  # no thread to be had
             _thread.start_new_thread(self._wait, (self._seconds + 1.0,))
+
+    def hear(self) -> None:
+        """Take a worker's SIGTERM, in any thread, where the main thread has not taken it yet."""
+        self.take(signal.SIGTERM, None)
 
     def _wait(self, seconds: float) -> None:
         if not self._done.acquire(timeout=seconds):
