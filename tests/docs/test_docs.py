@@ -275,7 +275,7 @@ def test_bind_urls_are_good_or_refused_as_described():
 def test_environ_page_names_every_key_that_is_set():
     files = (
         "engine/gate.py", "engine/connection.py", "engine/accesslog.py", "cgi.py",
-        "core/environ.py",
+        "core/environ.py", "supervisor/worker.py",
     )  # fmt: skip
     text = "".join((SOURCE / file).read_text("utf-8") for file in files)
     keys = set(re.findall(r'"((?:wsgi|portico)\.[a-z_]+)"', text))
@@ -293,6 +293,16 @@ def test_environ_page_names_what_is_dropped_and_filled_in():
     assert named >= environ._DROPPED
     assert set(environ._AUTHORIZATION) <= named
     assert set(environ._DEFAULTS) <= named
+
+
+def test_signals_page_names_every_signal_that_is_taken():
+    tables = page("reference/signals").split("\n## ")
+    named = [{name for cells in rows(text, 2) for name in code(cells[0])} for text in tables]
+    parents = (SOURCE / "supervisor" / "parent.py").read_text("utf-8")
+    taken = set(re.findall(r"signal\.(SIG\w+):", parents)) - {"SIGCHLD"}  # the system's alone
+    assert named[1] == taken
+    workers = (SOURCE / "supervisor" / "worker.py").read_text("utf-8")
+    assert named[2] == set(re.findall(r"\b(SIG(?!_|CHLD)[A-Z]+\d?)\b", workers))
 
 
 def test_errors_page_names_every_exception():
