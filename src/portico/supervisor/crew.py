@@ -85,7 +85,7 @@ class Crew:
         loop: The parent's.
         signals: What the parent takes; blocked while it forks.
         watch: Told what happens.
-        leave: Lets go, in a forked process, of what else is the parent's.
+        leave: Lets go, in a process forked for a generation, of what else is the parent's.
         board: Where the workers tell their figures.
 
     Attributes:
@@ -99,7 +99,7 @@ class Crew:
         loop: Loop,
         signals: frozenset[int],
         watch: Watch,
-        leave: Callable[[], None],
+        leave: Callable[[Generation], None],
         board: Scoreboard,
     ) -> None:
         self.orders = Orders()
@@ -183,7 +183,7 @@ class Crew:
 
     def _make_post(self, generation: Generation, slot: int, writing: int) -> Post:
         """In a new process: let go of what is the parent's alone; gives what to do here."""
-        self._leave()
+        self._leave(generation)
         self._loop.leave()
         os.close(self._lifeline)
         for child in self._children:

@@ -62,6 +62,8 @@ class Generation:
         settings = self.service.settings
         self.wanted = settings.workers
         self.account = find_account(settings.user, settings.group)
+        if self.account is not None:
+            self.service.files.give_to(self.account.uid, self.account.gid)
 
     @property
     def needed(self) -> int:

@@ -58,6 +58,13 @@ class Listeners:
                 listener.close()
         self._open = places
 
+    def leave(self, wanted: Iterable[Listener]) -> None:
+        """In a forked process: close all but *wanted*, or they would listen as long as it lives."""
+        places = {_place(listener.configured) for listener in wanted}
+        for key, listener in self._open.items():
+            if key not in places:
+                listener.close()
+
     def close(self) -> None:
         """Close all."""
         self.keep(())

@@ -98,9 +98,7 @@ class Parent:
         except BaseException:
             self._loop.close()
             raise
-        self._crew = Crew(
-            self._loop, frozenset(signals), self, self._presence.leave, self._ledger.board
-        )
+        self._crew = Crew(self._loop, frozenset(signals), self, self._leave, self._ledger.board)
         self._demand = Demand(
             self._loop, lambda: not self._crew.members(self._current), self._start_on_demand
         )
@@ -126,6 +124,11 @@ class Parent:
         if self._failure is not None:
             raise self._failure
         return 1 if self._crew.forced else self._status
+
+    def _leave(self, generation: Generation) -> None:
+        """In a forked process: let go of all but what its generation needs."""
+        self._presence.leave()
+        self._listeners.leave(generation.listeners)
 
     def _bury(self) -> None:
         self._crew.bury()
