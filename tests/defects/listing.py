@@ -118,7 +118,7 @@ DEFECTS = {
     ),
     20: Defect(
         "The pool of processes never grows, since octets are compared with text.",
-        "There is no pool of processes yet.",
+        "Workers are processes; on demand, more of them come as requests wait.",
     ),
     21: Defect(
         "An idle server ignores SIGTERM and SIGINT.",
@@ -126,7 +126,7 @@ DEFECTS = {
     ),
     22: Defect(
         "SIGUSR1 ends the parent and leaves its children.",
-        "There is no parent process yet, and SIGUSR1 is not taken.",
+        "It has the log files opened anew, in all processes, and ends none.",
     ),
     23: Defect(
         "A bind that fails raises a TypeError in place of the reason.",
@@ -186,7 +186,7 @@ DEFECTS = {
     ),
     37: Defect(
         "`maxRequests` counts connections.",
-        "No process ends after a count of anything yet.",
+        "`max_requests` counts requests, on however few connections.",
     ),
     38: Defect(
         "Debugging is on by default: visitors see local variables, with status 200.",
@@ -258,7 +258,7 @@ DEFECTS = {
     ),
     55: Defect(
         "A log file that cannot be written stops the start.",
-        "There is no log file yet: the log is standard error.",
+        "One sentence says so at the start; later the file that is open goes on being used.",
     ),
     56: Defect(
         "Errors of imports are hidden, and the module imports on Windows alone.",
@@ -286,7 +286,7 @@ DEFECTS = {
     ),
     62: Defect(
         "A stale socket blocks the start, workers fail, and an import changes the `os` module.",
-        "A stale socket is replaced; imports change nothing; there are no workers yet.",
+        "A stale socket is replaced; imports change nothing; workers that fail are replaced.",
     ),
     63: Defect(
         "Socket buffers of 1024 octets, spooling to disk from 1024 on, two sends a record.",
@@ -327,7 +327,7 @@ DEFECTS = {
 }
 
 #: Numbers without a test: what they are about does not exist here.
-ABSENT = frozenset({20, 22, 37, 50, 55, 64})
+ABSENT = frozenset({50, 64})
 
 
 def origin_of(number: int) -> str:

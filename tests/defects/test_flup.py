@@ -59,6 +59,7 @@ from portico.events import BodyReceived
 from portico.limits import Limits
 from portico.transports import unix
 from portico.transports.bind import Bind, check_exposed, parse
+from supervisor_harness import Service
 from vectors import ajp as ajp_vectors
 
 SOURCE = Path(__file__).parents[2] / "src" / "portico"
@@ -400,6 +401,17 @@ def application(environ, start_response):
 """
 
 
+def test_defect_20_the_pool_of_processes_grows(tmp_path):
+    options = ("--workers", 3, "--threads", 1, "--on-demand")
+    with Service(tmp_path, *options) as service:
+        held = [service.hold(name) for name in ("one", "two", "three")]
+        assert len({pid for _, pid in held}) == 3
+        service.let_go()
+        for frontend, _ in held:
+            with frontend:
+                assert frontend.finish().status == "200 OK"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_defect_21_signals_end_an_idle_process(tmp_path, number):
     path = tmp_path / "s"
@@ -411,6 +423,26 @@ def test_defect_21_signals_end_an_idle_process(tmp_path, number):
         process.signal(number)
         assert process.ends() == 0
     assert not path.exists()
+
+
+def test_defect_22_sigusr1_opens_the_logs_anew_and_ends_nobody(tmp_path):
+    access = tmp_path / "access.log"
+    with Service(tmp_path, "--workers", 2, "--access-log", access) as service:
+        before = service.await_serving(2)
+        frontend, _ = service.hold()
+        assert service.ask("/?old").status == "200 OK"
+        until(lambda: "/?old" in access.read_text(), "the line")
+        moved = access.rename(tmp_path / "moved.log")
+        service.kill(signal.SIGUSR1)
+        until(access.exists, "the new file")
+        # it is made by the parent; the workers follow
+        until(lambda: service.ask("/?new").whole and "/?new" in access.read_text(), "a line")
+        service.let_go()
+        with frontend:
+            assert frontend.finish().status == "200 OK"
+        until(lambda: "/held?one" in access.read_text() + moved.read_text(), "its line")
+        assert "/?old" in moved.read_text()
+        assert service.await_serving(2) == before
 
 
 def test_defect_23_a_port_that_is_taken_is_said_so():
@@ -679,3 +711,19 @@ def test_defect_36_a_response_is_one_write(protocol, monkeypatch):
         writes.clear()
         assert len(frontend.ask().body) == 60_000
         assert len(writes) == 1
+
+
+def test_defect_37_max_requests_counts_requests(tmp_path):
+    options = ("--workers", 1, "--max-requests", 5, "--recycle-jitter", 0)
+    with Service(tmp_path, *options, protocol="fastcgi") as service, ExitStack() as kept:
+        (pid,) = service.serving()
+        for _ in range(20):  # connections without a request wear nothing
+            kept.enter_context(service.connect())
+        until(lambda: service.status()["total"]["connections"] == 20, "the connections")
+        assert service.serving() == [pid]
+        frontend = kept.enter_context(service.connect())
+        asked = 0
+        while frontend.ask().header("X-Process") == [str(pid)]:
+            asked += 1
+        assert asked >= 5
+        assert service.count(r"is replaced: \d+ requests \(max_requests\)") >= 1

@@ -6,6 +6,7 @@ import importlib
 import logging
 import pkgutil
 import re
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import portico
-from cli_harness import Command
+from cli_harness import Command, one_sentence
 from codecs_harness import collect
 from core_harness import assert_failed, run
 from defects import wire
@@ -27,6 +28,7 @@ from engine_harness import (
     environ_for,
     hello,
     request_octets,
+    until,
 )
 from portico.core.environ import EnvironRules
 from portico.core.mount import Mounting, NotMounted
@@ -268,6 +270,29 @@ def test_defect_54_standard_streams_stay_what_they_are(capsys):
         assert server.errors.getvalue().splitlines() == [f"written /{n}" for n in range(3)]
     assert streams == [mine] * 3
     assert capsys.readouterr().err.splitlines() == [f"logged /{number}" for number in range(3)]
+
+
+@pytest.mark.parametrize("option", ["--log-file", "--access-log"])
+def test_defect_55_a_log_that_cannot_be_opened_is_told_or_left_as_it_is(option, tmp_path):
+    file = tmp_path / "logs" / "log"
+    bind = f"scgi+unix://{tmp_path}/refused.sock"
+    with Command("serve", HELLO, "--bind", bind, option, file) as refused:
+        assert refused.finish() == 2
+        assert str(file) in one_sentence(refused.err)
+    file.parent.mkdir()
+    errors = tmp_path / "errors.log"
+    log = () if option == "--log-file" else ("--log-file", errors)
+    with Command("serve", HELLO, "--bind", bind, option, file, *log) as service:
+        said = file if option == "--log-file" else errors
+        until(lambda: said.exists() and "serving" in said.read_text(), "the start")
+        moved = file.parent.rename(tmp_path / "moved")
+        service.kill(signal.SIGUSR1)
+        said = moved / "log" if option == "--log-file" else errors
+        until(lambda: str(file) in said.read_text(), "the complaint")
+        with Frontend("scgi", f"{tmp_path}/refused.sock") as frontend:
+            assert frontend.ask().status == "200 OK"
+        service.kill(signal.SIGTERM)
+        assert service.finish() == 0
 
 
 @pytest.mark.parametrize("app", ["broken.py", "broken:app", "package.broken:app"])

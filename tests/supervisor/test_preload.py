@@ -99,7 +99,8 @@ def test_import_error_at_the_start_is_one_sentence(tmp_path):
     app = tmp_path / "site.py"
     app.write_text("import nothing_of_this_name\n")
     bind = f"scgi+unix://{tmp_path}/app.sock"
-    options = ("--preload", "--workers", 3)
+    # the last ones are ordered when the first have failed already
+    options = ("--preload", "--workers", 30)
     with Command("serve", app, "--bind", bind, *options) as service:
         assert service.finish() == 2
         assert one_sentence(service.err.splitlines()[0]).startswith("portico: application ")

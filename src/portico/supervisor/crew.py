@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -164,7 +165,9 @@ class Crew:
         child.replaces = replaces
         try:
             if template is not None:
-                template.order(slot, writing)
+                # it may be gone: then it is buried soon, and the worker with it
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    template.order(slot, writing)
             else:
                 child.pid = fork(self._signals)
                 if child.pid == 0:
