@@ -77,5 +77,7 @@ def test_one_worker_is_this_process(tmp_path):
     with Script(script, f"scgi+unix://{tmp_path}/app.sock", "/health") as command:
         eventually((tmp_path / "app.sock").exists, "the socket")
         assert command.children() == []
+        with Command("request", f"scgi+unix://{tmp_path}/app.sock:/") as request:
+            assert request.finish() == 0
         command.kill(signal.SIGTERM)
         assert command.finish() == 0
