@@ -94,7 +94,7 @@ class Engine:
         "_lost",
         "_most_threads",
         "_observer",
-        "_on_signal",
+        "_on_stop",
         "_over",
         "_parking",
         "_ready",
@@ -159,7 +159,7 @@ class Engine:
         self._ready: deque[Served | Gate | Waker] = deque()
         self._stop_deadline = inf
         self._stop_signals: frozenset[int] = frozenset()
-        self._on_signal: Callable[[], object] | None = None
+        self._on_stop: Callable[[bool], object] | None = None
         self._alive = -1
         tell = None if observer is None else self._tell
         wake = None if observer is None else observer.wake
@@ -172,7 +172,7 @@ class Engine:
         stop_signals: frozenset[int] = frozenset(),
         *,
         alive: int = -1,
-        on_signal: Callable[[], object] | None = None,
+        on_stop: Callable[[bool], object] | None = None,
     ) -> None:
         """Serve until `stop`, in this thread and as many more as the requests need.
 
@@ -181,11 +181,11 @@ class Engine:
                 thread. Their handlers may do more, and have run by the time it is looked at,
                 unless the main thread is in a request, or slower than the thread that looks.
             alive: A pipe whose end means `stop` as well.
-            on_signal: Called in any thread for such a signal whose handler has not run yet; must
-                call `stop`, and is that by default.
+            on_stop: Called in any thread, with False for such a signal whose handler has not
+                run yet, and with True at the end of `alive`; must call `stop`.
         """
         self._stop_signals = stop_signals
-        self._on_signal = on_signal
+        self._on_stop = on_stop
         self._alive = alive
         if alive >= 0:
             self._waiting.poller.register(alive)
@@ -297,7 +297,7 @@ class Engine:
                     not self._stop_signals.isdisjoint(self._waiting.waker.drain())
                     and not self.stopping
                 ):
-                    (self._on_signal or self.stop)()
+                    self._stop_for(orphaned=False)
                 continue
             else:
                 connection = item  # type: ignore[assignment] # by its type
@@ -730,7 +730,14 @@ class Engine:
         self._waiting.poller.unregister(self._alive)
         self._alive = -1
         log.warning("the parent process is gone; stopping")
-        self.stop()
+        self._stop_for(orphaned=True)
+
+    def _stop_for(self, *, orphaned: bool) -> None:
+        """Stop, as it is to be done in this process."""
+        if self._on_stop is not None:
+            self._on_stop(orphaned)
+        else:
+            self.stop()
 
     def _close_listeners(self) -> None:
         """Accept no more, and have one last look at the idle connections."""
