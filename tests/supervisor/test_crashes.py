@@ -120,6 +120,17 @@ def test_workers_finish_and_end_without_their_parent(tmp_path):
             assert next_one.ask().status == "200 OK"
 
 
+def test_worker_whose_request_does_not_end_ends_without_its_parent(tmp_path):
+    """Nobody is there who would kill it, and its main thread hears nothing."""
+    with Service(tmp_path, "--workers", 1, "--graceful-timeout", 0.2) as service:
+        late = service.begin("/hashing")
+        eventually((tmp_path / "hashing").exists, "the request in the main thread")
+        service.kill(signal.SIGKILL)
+        service.await_death()
+        assert is_cut(late)
+        service.assert_left_nothing()
+
+
 def test_worker_that_loads_as_its_parent_dies_ends_too(tmp_path):
     with Service(tmp_path, "--workers", 1) as service:
         (tmp_path / "hangs").touch()

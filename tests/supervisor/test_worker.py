@@ -91,7 +91,7 @@ def test_thread_that_hears_the_signal_first_leaves_it_to_the_worker_how_to_stop(
     with Running(hello, "fastcgi") as server, server.connect("fastcgi") as frontend:
         assert frontend.ask().body == b"hello"
         server.engine._stop_signals = frozenset({signal.SIGTERM})
-        server.engine._heard = heard.set
+        server.engine._on_stop = lambda _: heard.set()
         os.write(server.engine._waiting.waker.write_fd, bytes([signal.SIGTERM]))
         assert heard.wait(WAIT)
         assert not server.engine.stopping

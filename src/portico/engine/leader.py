@@ -88,12 +88,13 @@ class Engine:
         "_alive",
         "_can_hand_over",
         "_census",
-        "_first", "_heard",
+        "_first",
         "_idle",
         "_lock",
         "_lost",
         "_most_threads",
         "_observer",
+        "_on_stop",
         "_over",
         "_parking",
         "_ready",
@@ -158,7 +159,7 @@ class Engine:
         self._ready: deque[Served | Gate | Waker] = deque()
         self._stop_deadline = inf
         self._stop_signals: frozenset[int] = frozenset()
-        self._heard: Callable[[], None] = self.stop
+        self._on_stop: Callable[[bool], object] | None = None
         self._alive = -1
         tell = None if observer is None else self._tell
         wake = None if observer is None else observer.wake
@@ -170,20 +171,20 @@ class Engine:
         self,
         stop_signals: frozenset[int] = frozenset(),
         *,
-        heard: Callable[[], None] | None = None,
         alive: int = -1,
+        on_stop: Callable[[bool], object] | None = None,
     ) -> None:
         """Serve until `stop`, in this thread and as many more as the requests need.
 
         Args:
             stop_signals: Numbers of signals that mean `stop`; with any, this must be the main
                 thread. Their handlers may do more.
-            heard: Called by any thread when one of them has come, which may be before its handler
-                has run in the main thread; `stop` by default.
             alive: A pipe whose end means `stop` as well.
+            on_stop: Called in any thread, with False for such a signal, which may be before its
+                handler has run, and with True at the end of `alive`; must call `stop`.
         """
         self._stop_signals = stop_signals
-        self._heard = heard or self.stop
+        self._on_stop = on_stop
         self._alive = alive
         if alive >= 0:
             self._waiting.poller.register(alive)
@@ -291,9 +292,11 @@ class Engine:
                     continue
                 connection: Served = accepted
             elif type(item) is Waker:
-                said = self._waiting.waker.drain()
-                if not self._stop_signals.isdisjoint(said) and not self.stopping:
-                    self._heard()
+                if (
+                    not self._stop_signals.isdisjoint(self._waiting.waker.drain())
+                    and not self.stopping
+                ):
+                    self._stop_for(orphaned=False)
                 continue
             else:
                 connection = item  # type: ignore[assignment] # by its type
@@ -726,7 +729,14 @@ class Engine:
         self._waiting.poller.unregister(self._alive)
         self._alive = -1
         log.warning("the parent process is gone; stopping")
-        self.stop()
+        self._stop_for(orphaned=True)
+
+    def _stop_for(self, *, orphaned: bool) -> None:
+        """Stop, as it is to be done in this process."""
+        if self._on_stop is not None:
+            self._on_stop(orphaned)
+        else:
+            self.stop()
 
     def _close_listeners(self) -> None:
         """Accept no more, and have one last look at the idle connections."""

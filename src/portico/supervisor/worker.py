@@ -163,11 +163,7 @@ def _serve(post: Post) -> int:
     if settings.reload:
         CodeWatch((), partial(mouthpiece.tell, CHANGED)).start()
     try:
-        engine.serve(
-            frozenset({signal.SIGTERM}),
-            heard=stopper.hear,
-            alive=post.alive,
-        )
+        engine.serve(frozenset({signal.SIGTERM}), alive=post.alive, on_stop=stopper.hear)
     finally:
         stopper.done()
     return 0
@@ -295,15 +291,27 @@ class _Stopper:
         if self._mouthpiece is not None and not self.waits:
             self._mouthpiece.tell(LEAVING)
         self.waits = True
-        self._engine.stop(self._seconds, hand_over=order == RETIRE)
+        self._stop(hand_over=order == RETIRE)
+
+    def hear(self, orphaned: bool) -> None:  # noqa: FBT001 - the engine's interface
+        """Take, in any thread, the parent's end, or a SIGTERM that the main thread has not taken.
+
+        Args:
+            orphaned: Whether it is the parent's end: nobody is left to hand connections over to,
+                or to kill this process when its time is over.
+        """
+        if orphaned:
+            self.waits = True
+            self._stop(hand_over=False)
+        else:
+            self.take(signal.SIGTERM, None)
+
+    def _stop(self, *, hand_over: bool) -> None:
+        self._engine.stop(self._seconds, hand_over=hand_over)
         # The engine keeps the deadline itself while a thread of it polls. This is for the case
         # that every thread, the main one too, sits in a request that does not end.
         with suppress(RuntimeError):  # no thread to be had
             _thread.start_new_thread(self._wait, (self._seconds + 1.0,))
-
-    def hear(self) -> None:
-        """Take a worker's SIGTERM, in any thread, where the main thread has not taken it yet."""
-        self.take(signal.SIGTERM, None)
 
     def _wait(self, seconds: float) -> None:
         if not self._done.acquire(timeout=seconds):
