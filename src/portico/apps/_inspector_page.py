@@ -9,6 +9,8 @@ import base64
 import hashlib
 from html import escape
 
+from portico.apps._look import ICON, PALETTE, escaped, readable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -84,25 +86,7 @@ _PARTS = {
     "application": "Application",
 }
 
-_CSS = """
-:root {
-  color-scheme: light dark;
-  --paper: #fbf9f5; --ink: #2c2a26; --quiet: #6b655b; --line: #e4ddd1; --field: #f3eee5;
-  --link: #23597f; --warn: #8a4b12;
-  --sky-top: #dbe7ef; --sky-low: #fbf9f5;
-  --stone: #f7f2e9; --shade: #e6dccb; --edge: #c2b49d; --deep: #d8ccb8; --carved: #857660;
-  --serif: "Iowan Old Style", "Palatino Linotype", Palatino, "Book Antiqua", Georgia, serif;
-  --sans: system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif;
-  --mono: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --paper: #14171c; --ink: #e4dfd5; --quiet: #a09a8e; --line: #2c313a; --field: #1c2027;
-    --link: #93c1e2; --warn: #e3ab6d;
-    --sky-top: #1d2a3a; --sky-low: #14171c;
-    --stone: #4b525d; --shade: #373d47; --edge: #6a727e; --deep: #2d333c; --carved: #c3c9d1;
-  }
-}
+_RULES = """
 * { box-sizing: border-box; }
 body {
   margin: 0; background: var(--paper); color: var(--ink);
@@ -206,18 +190,13 @@ footer > p { margin: 0; padding-top: 1.4rem; border-top: 1px solid var(--line); 
 }
 """
 
+_CSS = PALETTE + _RULES
 _CSS_HASH = base64.b64encode(hashlib.sha256(_CSS.encode()).digest()).decode()
 
 #: Nothing runs and nothing is fetched, whatever a value of the environ contains.
 CONTENT_SECURITY_POLICY = (
     f"default-src 'none'; style-src 'sha256-{_CSS_HASH}'; img-src data:; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
-
-_ICON = (
-    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16' "
-    "fill='%23857660'%3E%3Cpath d='M8 1 15 5H1zM1 14h14v1H1zM2 6h2v7H2zM7 6h2v7H7zM12 6h2v7h-2z'"
-    "/%3E%3C/svg%3E"
 )
 
 # Light from the left: the shadow lies over whatever colour the stone has.
@@ -267,7 +246,7 @@ def render_html(report: Report, prefix: str, exercises: Iterable[tuple[str, str]
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
             "<title>Portico: the request arrived</title>\n",
-            f'<link rel="icon" href="{_ICON}">\n<style>{_CSS}</style>\n</head>\n<body>\n',
+            f'<link rel="icon" href="{ICON}">\n<style>{_CSS}</style>\n</head>\n<body>\n',
             _top(report),
             "<main>\n",
             _body(report),
@@ -278,29 +257,6 @@ def render_html(report: Report, prefix: str, exercises: Iterable[tuple[str, str]
             "</body>\n</html>\n",
         ]
     )
-
-
-def readable(text: str) -> tuple[str, str]:
-    """Turn a native string of the environ into what a person can read.
-
-    Returns:
-        (shown, raw): *shown* is decoded where the octets are UTF-8 and has every character that
-        would not show, or would act on a terminal, escaped; *raw* is the string's own ASCII
-        form, or empty if it is the same as what is shown.
-    """
-    if text.isascii() and text.isprintable():
-        return text, ""
-    try:
-        decoded = text.encode("latin-1").decode()
-    except UnicodeError:
-        decoded = text
-    shown = "".join(char if char.isprintable() else _escaped(char) for char in decoded)
-    raw = "".join(_escaped(char) if ord(char) > 126 or ord(char) < 32 else char for char in text)
-    return shown, "" if raw == shown else raw
-
-
-def _escaped(char: str) -> str:
-    return char.encode("unicode_escape").decode()
 
 
 def _text(value: str) -> str:
@@ -453,9 +409,7 @@ def _body_lead(report: Report) -> str:
 def _lines(text: str) -> str:
     """Escape what would not show, keeping line ends and tabs."""
     text = text.replace("\r\n", "\n")
-    return "".join(
-        char if char.isprintable() or char in "\n\t" else _escaped(char) for char in text
-    )
+    return "".join(char if char.isprintable() or char in "\n\t" else escaped(char) for char in text)
 
 
 def _octets(count: int) -> str:

@@ -1,198 +1,264 @@
-"""How the status application looks: a page that its script keeps up to date, and charts."""
+"""How the status looks: a page that tells all without its script, and goes on telling with it."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from html import escape
 from typing import Any
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1d2530; --paper: #f7f4ee; --card: #fffdf9;
-  --line: #ddd5c7; --soft: #6a6f78; --mark: #9a5b1e; --bad: #b3261e; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e8e4da; --paper: #14171c; --card: #1c2027;
-  --line: #353a44; --soft: #9aa0ab; --mark: #e0a458; --bad: #ff8a80; } }
-* { box-sizing: border-box; }
-body { margin: 0; padding: 1.5rem clamp(1rem, 4vw, 3rem) 3rem; background: var(--paper);
-  color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.3rem; margin: 0; } h2 { font-size: 1rem; margin: 2rem 0 .5rem; }
-header p { margin: .2rem 0; color: var(--soft); overflow-wrap: anywhere; }
-.bad { color: var(--bad); }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(10.5rem, 1fr)); gap: .8rem;
-  margin-top: 1.2rem; }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: 6px;
-  padding: .7rem .9rem; }
-.card b { display: block; font-size: 1.5rem; font-weight: 600; font-variant-numeric: tabular-nums; }
-.card span { color: var(--soft); font-size: .85rem; }
-svg { display: block; width: 100%; height: 3.2rem; margin-top: .3rem; }
-svg path { fill: none; stroke: var(--mark); stroke-width: 1.6; vector-effect: non-scaling-stroke; }
-.wide { overflow-x: auto; background: var(--card); border: 1px solid var(--line);
-  border-radius: 6px; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .9rem; text-align: right; white-space: nowrap;
-  border-top: 1px solid var(--line); }
-thead th { border: 0; color: var(--soft); font-weight: 500; font-size: .85rem; }
-.text { text-align: left; } .target { white-space: normal; overflow-wrap: anywhere;
-  font-family: ui-monospace, monospace; font-size: .9rem; min-width: 16rem; }
-.none { color: var(--soft); margin: 0; padding: .6rem .9rem; }
-footer { margin-top: 2rem; color: var(--soft); font-size: .85rem; } a { color: inherit; }
-"""
+from portico.apps._look import ICON, readable
+from portico.apps._status_look import SCRIPT, STYLE
 
-#: Draws the two charts and keeps the page up to date; asks for the same page's JSON.
-_SCRIPT = """
-const requests = [], busy = [];
-let last = null;
-function draw(id, values, text) {
-  const chart = document.getElementById(id);
-  const top = Math.max(1, ...values), step = 100 / 89;
-  const start = 100 - step * (values.length - 1);
-  const points = values.map((value, at) =>
-    `${(start + at * step).toFixed(2)} ${(30 - 28 * value / top).toFixed(2)}`);
-  chart.querySelector("path").setAttribute("d", points.length > 1 ? "M" + points.join("L") : "");
-  chart.parentNode.querySelector("b").textContent = text;
-}
-async function look() {
-  try {
-    const answer = await fetch("?format=json", {cache: "no-store"});
-    const now = await answer.json();
-    if (last) {
-      const rate = (now.total.requests - last.total.requests) / (now.time - last.time);
-      requests.push(Math.max(0, rate)); busy.push(now.total.busy);
-      for (const values of [requests, busy]) if (values.length > 90) values.shift();
-      draw("rate", requests, rate.toFixed(1)); draw("busy", busy, now.total.busy);
-      const page = await (await fetch("?format=html", {cache: "no-store"})).text();
-      const fresh = new DOMParser().parseFromString(page, "text/html");
-      for (const id of ["head", "counts", "workers", "running"])
-        document.getElementById(id).replaceWith(fresh.getElementById(id));
-    }
-    last = now;
-  } catch (error) { /* the service may be restarting: the next look shows */ }
-}
-look(); setInterval(look, 2000);
-"""
+#: Running requests on the page; JSON has all.
+MOST_RUNNING = 100
 
-
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-CONTENT_SECURITY_POLICY = (
-    f"default-src 'none'; style-src 'sha256-{_digest(_STYLE)}'; script-src"
-    f" 'sha256-{_digest(_SCRIPT)}'; connect-src 'self'; base-uri 'none'; form-action 'none';"
-    " frame-ancestors 'none'"
+#: Name of a figure, what it is; each has a chart.
+_CHARTS = (
+    ("requests", "requests a second"),
+    ("errors", "errors a second"),
+    ("octets", "of responses a second"),
+    ("busy", "busy threads"),
 )
+
+#: Key in the totals or the parent's figures, what it is, whether any is worth a look.
+_FACTS = (
+    ("requests", "requests", False),
+    ("errors", "errors (5xx)", True),
+    ("aborted", "given up by clients", False),
+    ("octets", "of responses", False),
+    ("connections", "open connections", False),
+    ("waiting", "waiting for a thread", True),
+    ("crashes", "crashes of workers", True),
+    ("reloads", "reloads", False),
+    ("failed_reloads", "failed reloads", False),
+)
+
+_WORKER_HEADS = (
+    ("Worker", "text"), ("Process", ""), ("Generation", ""), ("State", "text"), ("Age", ""),
+    ("Busy threads", ""), ("Connections", ""), ("Waiting", ""), ("Requests", ""), ("Errors", ""),
+    ("Memory", ""),
+)  # fmt: skip
+
+_RUNNING_HEADS = (
+    ("Worker", "text"), ("For", ""), ("Client", "text"), ("By", "text"), ("Request", "text"),
+)  # fmt: skip
 
 
 def render(found: dict[str, Any]) -> str:
-    """Write the page for a snapshot of the scoreboard."""
-    name = escape(found["parent"]["application"])
-    return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{name}: status</title><style>{_STYLE}</style></head><body>
-{_head(found)}
-<section class="cards">
-{_chart("rate", "requests a second")}{_chart("busy", "busy threads")}
-</section>
-{_counts(found)}
-<h2>Workers</h2>
-{_workers(found)}
-<h2>Running requests</h2>
-{_running(found)}
-<footer>Portico {escape(found["portico"])} &middot; <a href="?format=json">JSON</a> &middot;
-<a href="?format=openmetrics">OpenMetrics</a></footer>
-<script>{_SCRIPT}</script></body></html>
-"""
-
-
-def _head(found: dict[str, Any]) -> str:
-    parent = found["parent"]
-    failure = ""
-    if parent["last_failure"]:
-        first = parent["last_failure"].splitlines()[0]
-        failure = f'<p class="bad">The last reload failed: {escape(first)}</p>'
-    return (
-        f'<header id="head"><h1>{escape(parent["application"])}</h1>'
-        f"<p>{escape(parent['state'])}, generation {parent['generation']}, up"
-        f" {_age(found['time'] - parent['started'])}, process {parent['pid']}</p>"
-        f"<p>{escape(', '.join(parent['binds']))}</p>{failure}</header>"
+    """Draw a snapshot of the scoreboard as a page."""
+    return "".join(
+        [
+            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
+            f"<title>{_text(found['parent']['application'])}: status</title>\n",
+            '<noscript><meta http-equiv="refresh" content="5"></noscript>\n',
+            f'<link rel="icon" href="{ICON}">\n<style>{STYLE}</style>\n</head>\n<body>\n',
+            _top(found),
+            '<main>\n<section id="charts" hidden aria-label="The last five minutes">\n',
+            '<div class="charts">\n',
+            *(_chart(name, label) for name, label in _CHARTS),
+            "</div>\n</section>\n",
+            _totals(found),
+            _workers(found),
+            _running(found),
+            "</main>\n",
+            f"<footer><p>Portico {_text(found['portico'])}</p></footer>\n",
+            f"<script>{SCRIPT}</script>\n</body>\n</html>\n",
+        ]
     )
+
+
+def _top(found: dict[str, Any]) -> str:
+    parent, total = found["parent"], found["total"]
+    state = parent["state"]
+    since = _age(found["time"] - parent["started"])
+    # a path of a file, or several applications
+    size = ' class="long"' if len(parent["application"]) > 30 else ""
+    binds = ", ".join(f"<code>{_text(bind)}</code>" for bind in parent["binds"])
+    return (
+        '<div class="sky"><div>\n'
+        f"<h1{size}>{_text(parent['application'])}</h1>\n"
+        f'<div id="lead" data-live>\n<p class="lead"><span class="state {_text(state)}">'
+        f"{_text(state.capitalize())}</span>, started {since} ago:"
+        f" {_count(len(found['workers']), 'worker')} of {parent['configured']},"
+        f" generation {parent['generation']}, {total['busy']} of"
+        f" {_count(total['threads'], 'thread')} busy.</p>\n"
+        f'<p class="quiet">Process {parent["pid"]} on {binds}</p>\n</div>\n'
+        f'<div id="failure" data-live>{_failure(parent)}</div>\n'
+        '<p class="note" id="silence" hidden role="status">The service has not answered since '
+        "<b></b>. What is shown is from before.</p>\n"
+        '<p class="forms">The same <a href="?format=json">as JSON</a> and '
+        '<a href="?format=openmetrics">as metrics</a>.</p>\n'
+        "</div></div>\n"
+        f"{_figures(found)}"
+    )
+
+
+def _figures(found: dict[str, Any]) -> str:
+    """Give what the charts are drawn of."""
+    total = found["total"]
+    shown = {name: total[name] for name, _ in _CHARTS}
+    shown |= {"time": found["time"], "started": found["parent"]["started"]}
+    pairs = " ".join(f'data-{name}="{value}"' for name, value in shown.items())
+    return f'<div id="figures" hidden {pairs}></div>\n'
+
+
+def _failure(parent: dict[str, Any]) -> str:
+    reason = parent["last_failure"].strip()
+    if not reason:
+        return ""
+    first, _, more = reason.partition("\n")
+    sentence = f"The last reload failed, and the workers from before it go on: {_text(first)}"
+    if not more:
+        return f'<p class="note">{sentence}</p>\n'
+    lines = "\n".join(_text(line) for line in reason.splitlines())
+    return f'<details class="note"><summary>{sentence}</summary><pre>{lines}</pre></details>\n'
 
 
 def _chart(name: str, label: str) -> str:
+    kind = ' class="bad"' if name == "errors" else ""
     return (
-        f'<div class="card"><b>&ndash;</b><span>{label}</span><svg id="{name}"'
-        ' viewBox="0 0 100 32" preserveAspectRatio="none" aria-hidden="true"><path d=""/></svg>'
-        "</div>"
+        f'<figure id="chart-{name}"{kind}><figcaption><b>&ndash;</b>{label}</figcaption>'
+        '<div class="plot"><svg viewBox="0 0 300 61" preserveAspectRatio="none" aria-hidden="true">'
+        '<path class="grid" d="M0 2H300M0 31H300M0 60H300"/><path class="area"/>'
+        '<path class="curve"/></svg><span class="scale"></span></div>'
+        '<p class="span"><span>5 min ago</span><span>now</span></p></figure>\n'
     )
 
 
-def _counts(found: dict[str, Any]) -> str:
-    total, parent = found["total"], found["parent"]
-    cards = (
-        (total["requests"], "requests"),
-        (total["errors"], "errors (5xx)"),
-        (total["aborted"], "given up by clients"),
-        (total["waiting"], "waiting for a thread"),
-        (total["connections"], "connections"),
-        (f"{parent['reloads']} / {parent['failed_reloads']}", "reloads / failed"),
-        (parent["crashes"], "crashes"),
+def _totals(found: dict[str, Any]) -> str:
+    figures = {**found["parent"], **found["total"]}
+    facts = "".join(
+        f"<div{_warning(worth=alarming and figures[key])}><dt>{label}</dt>"
+        f"<dd>{_amount(figures[key]) if key == 'octets' else _number(figures[key])}</dd></div>\n"
+        for key, label, alarming in _FACTS
     )
-    return (
-        '<section class="cards" id="counts">'
-        + "".join(
-            f'<div class="card"><b>{_number(value)}</b><span>{label}</span></div>'
-            for value, label in cards
+    tallies = "".join(
+        f'<p class="tallies">{label}: '
+        + ", ".join(f"{_text(name)} {_number(count)}" for name, count in sorted(tally.items()))
+        + ".</p>\n"
+        for label, tally in (
+            ("By protocol", found["total"]["protocols"]),
+            ("Paths repaired", {k: n for k, n in found["total"]["repairs"].items() if n}),
         )
-        + "</section>"
+        if tally
     )
+    content = f'<dl class="facts">\n{facts}</dl>\n{tallies}'
+    return _section("totals", "Since the start", "Ended workers included.", content)
+
+
+def _warning(*, worth: bool | int) -> str:
+    return ' class="warn"' if worth else ""
 
 
 def _workers(found: dict[str, Any]) -> str:
-    rows = "".join(
-        f'<tr><td class="text">{worker["slot"]}</td><td>{worker["pid"]}</td>'
-        f'<td>{worker["generation"]}</td><td class="text">{escape(worker["state"])}</td>'
-        f"<td>{_age(found['time'] - worker['started'])}</td>"
-        f"<td>{worker['busy']} / {worker['threads']}</td><td>{worker['connections']}</td>"
-        f"<td>{_number(worker['requests'])}</td><td>{_number(worker['errors'])}</td>"
-        f"<td>{worker['rss'] / 1_048_576:.1f} MB</td></tr>"
-        for worker in found["workers"]
+    rows = "".join(_worker(worker, found["time"]) for worker in found["workers"])
+    content = _table(_WORKER_HEADS, rows) if rows else '<p class="none">There is none.</p>'
+    return _section("workers", "Workers", "", content)
+
+
+def _worker(worker: dict[str, Any], now: float) -> str:
+    busy, threads = worker["busy"], worker["threads"]
+    share = 100 * min(busy, threads) // max(threads, 1)
+    gauge = (
+        '<svg class="gauge" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true">'
+        f'<rect width="{share}" height="1"/></svg>'
     )
-    return (
-        '<div class="wide" id="workers"><table><thead><tr><th class="text">worker</th>'
-        '<th>process</th><th>generation</th><th class="text">state</th><th>age</th>'
-        "<th>threads busy</th><th>connections</th><th>requests</th><th>errors</th><th>memory</th>"
-        f"</tr></thead><tbody>{rows}</tbody></table></div>"
+    state = _text(worker["state"])
+    cells = (
+        str(worker["slot"]),
+        str(worker["pid"] or ""),
+        str(worker["generation"]),
+        f'<span class="state {state}">{state}</span>',
+        _age(now - worker["started"]),
+        f"{busy} of {threads}{gauge}",
+        _number(worker["connections"]),
+        _number(worker["waiting"]),
+        _number(worker["requests"]),
+        _number(worker["errors"]),
+        _amount(worker["rss"]),
     )
+    return _row(_WORKER_HEADS, cells)
 
 
 def _running(found: dict[str, Any]) -> str:
-    running = [(worker["slot"], one) for worker in found["workers"] for one in worker["running"]]
-    if not running:
-        return '<div class="wide" id="running"><p class="none">None just now.</p></div>'
-    running.sort(key=lambda entry: entry[1]["since"])
-    rows = "".join(
-        f'<tr><td class="text">{slot}</td><td>{_age(found["time"] - one["since"])}</td>'
-        f'<td class="text">{escape(one["protocol"])}</td>'
-        f'<td class="text">{escape(one["peer"])}</td>'
-        f'<td class="text target">{escape(one["method"])} {escape(one["target"])}</td></tr>'
-        for slot, one in running
+    running = [(one, worker["slot"]) for worker in found["workers"] for one in worker["running"]]
+    running.sort(key=lambda pair: pair[0]["since"])
+    rows = "".join(_request(one, slot, found["time"]) for one, slot in running[:MOST_RUNNING])
+    content = _table(_RUNNING_HEADS, rows) if rows else '<p class="none">None just now.</p>'
+    # a worker tells of its longest only
+    left = found["total"]["busy"] - min(len(running), MOST_RUNNING)
+    lead = "The longest first." if rows else ""
+    if left > 0 and rows:
+        lead += f" {_number(left)} more {'is' if left == 1 else 'are'} not shown."
+    return _section("running", "Running requests", lead, content)
+
+
+def _request(one: dict[str, Any], slot: int, now: float) -> str:
+    name = f' title="id {_text(one["id"])}"' if one["id"] else ""
+    cells = (
+        str(slot),
+        _age(now - one["since"]),
+        _text(one["peer"]),
+        _text(one["protocol"]),
+        f"<span{name}>{_text(one['method'])} {_text(one['target'])}</span>",
     )
+    return _row(_RUNNING_HEADS, cells)
+
+
+def _table(heads: tuple[tuple[str, str], ...], rows: str) -> str:
+    cells = "".join(f'<th scope="col" class="{kind}">{head}</th>' for head, kind in heads)
+    return f"<table>\n<thead><tr>{cells}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n"
+
+
+def _row(heads: tuple[tuple[str, str], ...], cells: tuple[str, ...]) -> str:
+    """Write a row whose cells tell what they are where there is no room for headings."""
+    shown = []
+    for (head, kind), cell in zip(heads, cells, strict=True):
+        label = "" if head in {"State", "Request"} else f' data-of="{head.lower()}"'
+        target = " target" if head == "Request" else ""
+        shown.append(f'<td class="{kind}{target}"{label}>{cell}</td>')
+    return f"<tr>{''.join(shown)}</tr>\n"
+
+
+def _section(name: str, heading: str, lead: str, content: str) -> str:
     return (
-        '<div class="wide" id="running"><table><thead><tr><th class="text">worker</th><th>for</th>'
-        '<th class="text">protocol</th><th class="text">peer</th><th class="text">request</th>'
-        f"</tr></thead><tbody>{rows}</tbody></table></div>"
+        f'<section id="{name}" data-live>\n<header><h2>{heading}</h2><p>{lead}</p></header>\n'
+        f"{content}</section>\n"
     )
 
 
-def _number(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else escape(str(value))
+def _text(value: str) -> str:
+    return escape(readable(value)[0])
+
+
+def _number(count: int) -> str:
+    return f"{count:,}".replace(",", "\u202f")
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{_number(count)} {noun}" + ("" if count == 1 else "s")
+
+
+def _amount(octets: float) -> str:
+    """Write octets with three digits or so and their unit."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB"):
+        if octets < 999.5 or unit == "PiB":
+            break
+        octets /= 1024
+    return f"{octets:.1f} {unit}" if octets < 9.95 and unit != "B" else f"{octets:.0f} {unit}"
 
 
 def _age(seconds: float) -> str:
+    """Write a time in its largest unit, and the next one where that says little."""
     seconds = max(0.0, seconds)
-    if seconds < 100:
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.0f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} days"
+    for most, size, small, units in (
+        (120, 1, 0, ("s", "")),
+        (7200, 60, 0, ("min", "")),
+        (172_800, 3600, 60, ("h", "min")),
+    ):
+        if seconds < most:
+            whole, rest = divmod(int(seconds), size)
+            return f"{whole} {units[0]}" + (f" {rest // small} {units[1]}" if small else "")
+    return f"{seconds / 86_400:.0f} days"

@@ -23,6 +23,7 @@ from urllib.parse import unquote
 from wsgiref.util import request_uri
 
 from portico.apps import _inspector_page as page
+from portico.apps._accept import preference
 from portico.apps._inspector_exercises import (
     BLOCK_BYTES,
     EXAMPLES,
@@ -379,29 +380,7 @@ def _chosen_format(query: Query, accept: str) -> str:
         if asked not in _TYPES:
             raise BadParameter("The parameter format is one of html, json and text.")
         return asked
-    return max(_TYPES, key=lambda form: _preference(accept, _TYPES[form]))
-
-
-def _preference(accept: str, media_type: str) -> tuple[float, int]:
-    """How much *accept* wants *media_type*: (quality, how exactly it is named).
-
-    Spec: RFC 9110 §12.5.1; of several ranges that match, the most exact gives the quality.
-    """
-    ranges = {media_type: 2, media_type.partition("/")[0] + "/*": 1, "*/*": 0}
-    best = (0.0, -1)
-    for element in accept.split(",") if accept.strip() else ["*/*"]:
-        name, *parameters = (part.strip().lower() for part in element.split(";"))
-        exact = ranges.get(name, -1)
-        if exact > best[1]:
-            best = (_quality(parameters), exact)
-    return best
-
-
-def _quality(parameters: list[str]) -> float:
-    for parameter in parameters:
-        if re.fullmatch(r"q=(0(\.\d{0,3})?|1(\.0{0,3})?)", parameter, re.ASCII):
-            return float(parameter[2:])
-    return 1.0
+    return max(_TYPES, key=lambda form: preference(accept, _TYPES[form]))
 
 
 #: The callable that servers are given.

@@ -1,9 +1,10 @@
-"""How the service is doing, for a browser, a program or a collector of metrics.
+"""The bundled application that tells how the service does: a page, JSON, and OpenMetrics.
 
-Mount it where only those reach it whom it concerns: it shows what is being asked for.
+The page is at the mount point, JSON at ``/json`` and metrics at ``/metrics`` below it; at the mount
+point ``?format=`` html, json or openmetrics decides, and without that the Accept header.
 
-    mounts:
-      /status: portico.apps.status
+It shows what is being asked for, query strings included, and by whom: mount it where those alone
+reach it who may know that.
 """
 
 from __future__ import annotations
@@ -14,62 +15,77 @@ from urllib.parse import parse_qs
 
 from portico.apps import _openmetrics as openmetrics
 from portico.apps import _status_page as page
+from portico.apps._accept import preference
+from portico.apps._status_look import CONTENT_SECURITY_POLICY
 from portico.engine.snapshot import snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
-#: What can be had, and by which ending of the path as well.
-_FORMS = {"html": "/", "json": "/json", "openmetrics": "/metrics"}
+#: Form -> its media type, the one that is preferred among equals first.
+_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "json": "application/json",
+    "openmetrics": openmetrics.CONTENT_TYPE,
+}
 
-_NOT_HERE = (
-    "The status can be shown where `portico serve` runs workers (--workers 1 or more); this process"
-    " serves alone.\n"
+#: PATH_INFO -> the form that stands there, whatever is accepted; empty where that decides.
+_PATHS = {"": "", "/": "", "/json": "json", "/metrics": "openmetrics"}
+
+_ALONE = (
+    "There is nothing to show: this process serves alone. Start it as `portico serve` with workers"
+    " (--workers 1 or more, or --on-demand)."
 )
 
 
-def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-    """Serve the status: HTML, or by ``?format=`` or path ``json`` and ``openmetrics``."""
-    form = _form_of(environ)
+def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Answer one request."""
+    method = environ["REQUEST_METHOD"]
+    form = _chosen_form(environ)
     board = environ.get("portico.scoreboard")
     headers = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
-    if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
-        status, kind, text = "405 Method Not Allowed", "text/plain", "Only GET and HEAD.\n"
+    if method not in {"GET", "HEAD"}:
         headers.append(("Allow", "GET, HEAD"))
-    elif not form:
-        status, kind, text = "404 Not Found", "text/plain", "There is no such page.\n"
+        status, kind, text = "405 Method Not Allowed", "text", "This can be read only: GET or HEAD."
+    elif form not in _TYPES:
+        status, kind, text = "404 Not Found", "text", form
     elif board is None:
-        status, kind, text = "503 Service Unavailable", "text/plain", _NOT_HERE
+        status, kind, text = "503 Service Unavailable", "text", _ALONE
     else:
-        status = "200 OK"
-        kind, text = _render(form, snapshot(board))
-        if form == "html":
-            headers.append(("Content-Security-Policy", page.CONTENT_SECURITY_POLICY))
-            headers.append(("Referrer-Policy", "no-referrer"))
+        status, kind, text = "200 OK", form, _render(form, snapshot(board))
+    if kind == "html":
+        headers.append(("Content-Security-Policy", CONTENT_SECURITY_POLICY))
+        headers.append(("Referrer-Policy", "no-referrer"))
+    if kind == "text":
+        text += "\n"
+    # a lone surrogate, which no client sends but an application may write, fails no page
     body = text.encode("utf-8", "backslashreplace")
-    if "charset" not in kind:
-        kind += "; charset=utf-8"
-    headers += [("Content-Type", kind), ("Content-Length", str(len(body)))]
+    headers += [
+        ("Vary", "Accept"),
+        ("Content-Type", _TYPES.get(kind, "text/plain; charset=utf-8")),
+        ("Content-Length", str(len(body))),
+    ]
     start_response(status, headers)
-    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+    return [] if method == "HEAD" else [body]
 
 
-def _form_of(environ: dict[str, Any]) -> str:
-    """Tell what is asked for; empty for what there is not."""
-    path = environ.get("PATH_INFO", "") or "/"
-    asked = parse_qs(environ.get("QUERY_STRING", "")).get("format", [""])[0]
+def _chosen_form(environ: WSGIEnvironment) -> str:
+    """Give a key of `_TYPES`, or the sentence that says why there is none."""
+    form = _PATHS.get(environ.get("PATH_INFO", ""))
+    if form is None:
+        return "There is nothing at this path; there is /, /json and /metrics."
+    if form:
+        return form
+    asked = parse_qs(environ.get("QUERY_STRING", "")).get("format")
     if asked:
-        return asked if asked in _FORMS and path == "/" else ""
-    for form, ending in _FORMS.items():
-        if path == ending:
-            accepts = environ.get("HTTP_ACCEPT", "")
-            return "openmetrics" if path == "/" and "openmetrics" in accepts else form
-    return ""
+        known = asked[-1] in _TYPES
+        return asked[-1] if known else "The parameter format is one of html, json and openmetrics."
+    accept = environ.get("HTTP_ACCEPT", "")
+    return max(_TYPES, key=lambda one: preference(accept, _TYPES[one].partition(";")[0]))
 
 
-def _render(form: str, found: dict[str, Any]) -> tuple[str, str]:
+def _render(form: str, found: dict[str, Any]) -> str:
     if form == "json":
-        return "application/json", json.dumps(found)
-    if form == "openmetrics":
-        return openmetrics.CONTENT_TYPE, openmetrics.render(found)
-    return "text/html", page.render(found)
+        return json.dumps(found, indent=2) + "\n"
+    return openmetrics.render(found) if form == "openmetrics" else page.render(found)
