@@ -6,6 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -172,6 +174,21 @@ def test_options_of_an_open_listener_change(tmp_path):
         assert ask(f"fastcgi://127.0.0.1:{port}/")[0] == "first"
 
 
+def test_what_takes_a_restart_is_named(tmp_path):
+    with Service(tmp_path) as service:
+        service.write(
+            pid_file=f"{tmp_path}/portico.pid",
+            access_log=f"{tmp_path}/access.log",
+            bind=[f"{service.bind}?mode=600"],
+        )
+        service.reload()
+        for name in ("pid_file", "access_log", "mode"):
+            assert f"{name} stays as it is: another one takes a restart" in service.err
+        assert service.err.count("takes a restart") == 3
+        assert not (tmp_path / "portico.pid").exists()
+        assert service.ask()[0] == "first"
+
+
 # -- systemd -------------------------------------------------------------------------------
 
 
@@ -212,11 +229,17 @@ def test_systemd_s_watchdog_is_petted_if_it_asks(tmp_path):
 # -- who it is -----------------------------------------------------------------------------
 
 
+@pytest.fixture
+def open_path():
+    """A directory that any account may pass through: pytest's own are for us alone."""
+    with tempfile.TemporaryDirectory(prefix="test-reload-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
-def test_workers_become_another_user_and_the_parent_does_not(tmp_path):
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
+def test_workers_become_another_user_and_the_parent_does_not(open_path):
+    tmp_path = open_path
     log = tmp_path / "error.log"
     with Service(
         tmp_path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from portico.transports.listen import open_listener
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
 
     from portico.transports.bind import Bind
     from portico.transports.listen import Listener
+
+
+log = logging.getLogger("portico")
 
 
 class Listeners:
@@ -41,6 +45,7 @@ class Listeners:
                 if there is None:
                     opened[key] = there = open_listener(bind)
                 elif there.configured != bind:
+                    _name_unchanged(there.configured, bind)
                     there = there.renewed(bind)
                 found.append(there)
         except BaseException:
@@ -68,6 +73,13 @@ class Listeners:
     def close(self) -> None:
         """Close all."""
         self.keep(())
+
+
+def _name_unchanged(old: Bind, new: Bind) -> None:
+    """Say which options of an open socket take a restart."""
+    for name in ("mode", "user", "group", "backlog"):
+        if getattr(old, name) != getattr(new, name):
+            log.warning("bind %s: %s stays as it is: another one takes a restart", new, name)
 
 
 def _place(bind: Bind) -> tuple[str, str, bool]:

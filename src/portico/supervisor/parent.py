@@ -50,6 +50,10 @@ _LONGEST_PAUSE = 30.0
 _CHANGE_SECONDS = 0.6
 
 
+#: Settings that a reload does not change.
+_FIXED = ("pid_file", "status_socket", "log_file", "access_log")
+
+
 class Parent:
     """The processes of one service.
 
@@ -354,12 +358,20 @@ class Parent:
             service = self._reread()
             generation = Generation(self._current.number + 1, service, [])
             generation.listeners = self._listeners.open(service.binds)
+            self._name_unchanged(service)
         except PorticoError as error:
             self._refuse_reload(str(error))
             return
         self._next = generation
         if not self._start(generation):
             self._give_up_reloading("the system has no process for a worker")
+
+    def _name_unchanged(self, service: Service) -> None:
+        """Say which of the new settings take a restart."""
+        old = self._current.service.settings
+        for name in _FIXED:
+            if getattr(service.settings, name) != getattr(old, name):
+                log.warning("%s stays as it is: another one takes a restart", name)
 
     def _go_on_reloading(self) -> None:
         """Act on one more worker of the next generation that serves."""
