@@ -71,14 +71,14 @@ def test_application_that_is_well(options, tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        ("hangs", "within startup_timeout (2 seconds)"),
+        ("hangs", "within startup_timeout (1 seconds)"),
         ("dies", "ended with status 3 before it could serve"),
         ("health", "health request /well: answered 500"),
     ],
 )
 def test_reload_that_fails_changes_nothing(options, spoil, words, tmp_path):
     (tmp_path / "health").write_text("very")
-    options = ("--workers", 2, "--health", "/well", "--startup-timeout", 2, *options)
+    options = ("--workers", 2, "--health", "/well", "--startup-timeout", 1, *options)
     with Service(tmp_path, *options) as service:
         before = service.await_serving(2)
         (tmp_path / spoil).write_text("unwell")
