@@ -83,8 +83,13 @@ td.target { width: 99%; white-space: normal; font-family: var(--mono); font-size
 .none { margin: 0; color: var(--quiet); }
 footer { padding-bottom: 2.5rem; color: var(--quiet); font-size: .88rem; }
 footer p { margin: 0; padding-top: 1.2rem; border-top: 1px solid var(--line); }
+@media (max-width: 72rem) {
+  .gauge { display: none; }
+  th, td { padding-left: .7rem; }
+  thead th { white-space: normal; }
+}
 @media (max-width: 60rem) { .charts { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
-@media (max-width: 52rem) {
+@media (max-width: 58rem) {
   .sky > div, main, footer { padding-left: 1.1rem; padding-right: 1.1rem; }
   .sky > div { padding-top: 1.5rem; }
   .charts { gap: 1.3rem 1.2rem; }
@@ -97,7 +102,6 @@ footer p { margin: 0; padding-top: 1.2rem; border-top: 1px solid var(--line); }
   tbody tr > [data-of]::before { content: attr(data-of); color: var(--quiet);
     font: .82rem var(--sans); }
   td.target { grid-column: 1 / -1; display: block; width: auto; }
-  .gauge { display: none; }
   .facts { grid-template-columns: repeat(auto-fill, minmax(8.4rem, 1fr)); gap: .7rem 1rem; }
 }
 @media print {
