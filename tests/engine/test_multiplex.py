@@ -408,7 +408,7 @@ def test_stopping_gives_up_what_never_ends():
     before = len(open_descriptors())
     with Running(reading, "fastcgi", graceful_timeout=0.3) as server, Web(server) as web:
         web.send(*(begin(number, CONTENT_LENGTH="5") for number in range(1, 6)))
-        until(lambda: server.workers() == 6, "a thread for each")
+        until(lambda: server.engine.figures()["busy"] == 5, "a thread for each")
         server.engine.stop()
         server.thread.join(WAIT)
         assert not server.thread.is_alive()
