@@ -340,6 +340,7 @@ class Crew:
 
     def end_all(self, number: int, seconds: float) -> None:
         """Send each worker signal *number*, and kill in *seconds* whom it has not ended."""
+        self.forced = False  # whatever became of workers that retired before
         for template in self._templates:
             template.dismiss()
         for child in self._children:
