@@ -238,7 +238,7 @@ DEFECTS = {
     ),
     50: Defect(
         "A file watcher ends the process in the middle of requests.",
-        "There is no watcher yet.",
+        "With `--reload` new workers load changed code; the old ones finish what they have.",
     ),
     51: Defect(
         "Each piece of output is followed by an end of STDOUT.",
@@ -327,7 +327,7 @@ DEFECTS = {
 }
 
 #: Numbers without a test: what they are about does not exist here.
-ABSENT = frozenset({50, 64})
+ABSENT = frozenset({64})
 
 
 def origin_of(number: int) -> str:

@@ -7,6 +7,7 @@ import logging
 import pkgutil
 import re
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -270,6 +271,35 @@ def test_defect_54_standard_streams_stay_what_they_are(capsys):
         assert server.errors.getvalue().splitlines() == [f"written /{n}" for n in range(3)]
     assert streams == [mine] * 3
     assert capsys.readouterr().err.splitlines() == [f"logged /{number}" for number in range(3)]
+
+
+HELD = """\
+import os, time
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    yield b"begins"
+    while not os.path.exists(environ["QUERY_STRING"]):
+        time.sleep(0.01)
+    yield b", ends"
+"""
+
+
+def test_defect_50_changed_code_ends_no_request(tmp_path):
+    app, go = tmp_path / "held.py", tmp_path / "go"
+    app.write_text(HELD)
+    bind = f"scgi+unix://{tmp_path}/app.sock"
+    with Command("serve", app, "--bind", bind, "--reload") as service:
+        service.await_text("serving", "err")
+        with Frontend("scgi", f"{tmp_path}/app.sock") as frontend:
+            frontend.begin(f"/?{go}")
+            until(lambda: frontend.sock.recv(4096, socket.MSG_PEEK), "the first block")
+            app.write_text(HELD.replace("begins", "begins anew"))
+            service.await_text("generation 2 serves", "err")
+            go.touch()
+            assert frontend.finish().body == b"begins, ends"
+        service.kill(signal.SIGTERM)
+        assert service.finish() == 0
 
 
 @pytest.mark.parametrize("option", ["--log-file", "--access-log"])
