@@ -318,6 +318,9 @@ class Crew:
                 child.pid = pid
                 if child.state == RETIRING:
                     child.signal(signal.SIGTERM)
+                return
+        with suppress(ProcessLookupError):  # it was given up meanwhile: nobody would ever end it
+            os.kill(pid, signal.SIGTERM)
 
     def _is_orphan(self, child: Child) -> bool:
         """Whether nobody is left who would tell of its end but its pipe."""
