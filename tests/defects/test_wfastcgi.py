@@ -96,7 +96,8 @@ def test_defect_46_no_debugger_listens():
         port = int(command.await_text(r"on scgi://127\.0\.0\.1:(\d+)", "err")[1])
         with Frontend("scgi", ("127.0.0.1", port)) as frontend:
             assert frontend.ask().status == "200 OK"
-        assert listening(command.pid) == {port}
+        for pid in (command.pid, *command.children()):
+            assert listening(pid) == {port}
 
 
 MISFITS = [

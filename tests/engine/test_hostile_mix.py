@@ -61,6 +61,7 @@ PATIENCE = 15.0
 THREADS = 8
 
 OPTIONS = {
+    "--workers": 0,  # it is this very process that is looked at
     "--threads": THREADS,
     "--max-params-bytes": 32_768,
     "--max-params": 100,
