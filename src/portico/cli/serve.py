@@ -43,12 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal says stop."""
     settings = _settle(arguments)
-    service = _make_service(settings, LogFiles(settings))
+    read = (arguments.config,) if arguments.config else ()
+    service = _make_service(settings, LogFiles(settings), read)
     start_logging(settings)
     if service.settings.workers and hasattr(os, "fork"):
         from portico.supervisor.service import supervise  # noqa: PLC0415 - POSIX only
 
-        status = supervise(service, lambda: _make_service(_settle(arguments), service.files))
+        status = supervise(service, lambda: _make_service(_settle(arguments), service.files, read))
         log.info("stopped")
         return status
     _serve_alone(service)
@@ -68,7 +69,7 @@ def _settle(arguments: argparse.Namespace) -> Settings:
     return settings
 
 
-def _make_service(settings: Settings, files: LogFiles) -> Service:
+def _make_service(settings: Settings, files: LogFiles, read: tuple[str, ...]) -> Service:
     """Say what is to be served; raises `ConfigError` for a bind that cannot be."""
     return Service(
         settings=settings,
@@ -76,6 +77,7 @@ def _make_service(settings: Settings, files: LogFiles) -> Service:
         load=partial(load, settings),
         name=name_of(settings),
         files=files,
+        read=read,
     )
 
 

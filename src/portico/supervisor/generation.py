@@ -28,6 +28,7 @@ class Service:
             `ConfigError`.
         name: How the operator names the application.
         files: The log files, which a reload does not change.
+        read: Files that this was read from; looked at for changes in development.
     """
 
     settings: Settings
@@ -35,6 +36,7 @@ class Service:
     load: Callable[[], Callable[..., Any]]
     name: str
     files: LogFiles
+    read: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, eq=False)

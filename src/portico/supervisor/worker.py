@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
@@ -150,6 +151,7 @@ def _serve(post: Post) -> int:
     for number in (signal.SIGTERM, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)  # nothing is lost while it does not serve
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    watch = CodeWatch(post.service.read, partial(mouthpiece.tell, CHANGED))
     try:
         engine = _prepare(post, mouthpiece)
     except PorticoError as error:
@@ -161,10 +163,11 @@ def _serve(post: Post) -> int:
     signal.signal(signal.SIGUSR1, lambda *_: post.service.files.reopen())
     mouthpiece.tell(READY)
     if settings.reload:
-        CodeWatch((), partial(mouthpiece.tell, CHANGED)).start()
+        watch.start()
     try:
         engine.serve(frozenset({signal.SIGTERM}), alive=post.alive, on_stop=stopper.hear)
     finally:
+        watch.stop()
         stopper.done()
     return 0
 
@@ -209,6 +212,10 @@ def load(post: Post) -> Callable[..., Any]:
     service = post.service
     if post.account is not None:
         post.account.become()
+    if service.settings.reload:
+        # what is compiled is taken for the source's if that has the same length and was changed
+        # in the same second: somebody who develops does that
+        sys.dont_write_bytecode = True
     application = service.load()
     if service.settings.health is not None:
         try:
