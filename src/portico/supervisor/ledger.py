@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: Slots on top of two generations of workers: for those that SIGTTIN adds, and that linger.
 _SPARE_SLOTS = 32
 
+#: Slots at least, for reloads with more workers: 17 MB of addresses, and memory only where written.
+_LEAST_SLOTS = 512
+
 #: Characters of a failed reload's reason.
 _MOST_TEXT = 4000
 
@@ -42,7 +45,7 @@ class Ledger:
     )  # fmt: skip
 
     def __init__(self, workers: int) -> None:
-        self.board = Scoreboard(2 * workers + _SPARE_SLOTS)
+        self.board = Scoreboard(max(_LEAST_SLOTS, 2 * workers + _SPARE_SLOTS))
         self.reloads = 0
         self.failed_reloads = 0
         self.last_failure = ""
@@ -50,6 +53,11 @@ class Ledger:
         self._started = time.time()
         self._gone: dict[str, Any] = {}
         self._said: dict[str, Any] = {}
+
+    @property
+    def most_workers(self) -> int:
+        """How many workers a reload may ask for: a worker without a slot would not be seen."""
+        return (self.board.slots - _SPARE_SLOTS) // 2
 
     def fail(self, reason: str) -> None:
         """Take note of a reload that has failed."""

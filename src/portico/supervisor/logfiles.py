@@ -40,6 +40,12 @@ def start_logging(settings: Settings) -> None:
     )
 
 
+def change_level(old: Settings, new: Settings) -> None:
+    """Let the log be as loud as *new* says, if *old* did not say so already."""
+    if old.log_level != new.log_level:  # else whoever has set it up without us may know better
+        logging.getLogger().setLevel(new.log_level.upper())
+
+
 class LogFiles:
     """The log files of one process, and of those that are forked from it.
 

@@ -24,6 +24,7 @@ from portico.supervisor.demand import Demand
 from portico.supervisor.generation import Generation
 from portico.supervisor.ledger import Ledger
 from portico.supervisor.listeners import Listeners
+from portico.supervisor.logfiles import change_level
 from portico.supervisor.loop import Loop
 from portico.supervisor.presence import Presence
 from portico.supervisor.privileges import warn_if_root
@@ -47,8 +48,7 @@ _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 30.0
 
 #: Seconds after a change of code until it is loaded.
-_CHANGE_SECONDS = 0.6
-
+_CHANGE_SECONDS = 0.8
 
 #: Settings that a reload does not change.
 _FIXED = ("pid_file", "status_socket", "log_file", "access_log")
@@ -131,6 +131,7 @@ class Parent:
 
     def _leave(self, generation: Generation) -> None:
         """In a forked process: let go of all but what its generation needs."""
+        change_level(self._current.service.settings, generation.service.settings)
         self._presence.leave()
         self._listeners.leave(generation.listeners)
 
@@ -356,6 +357,7 @@ class Parent:
         self._presence.reloading()
         try:
             service = self._reread()
+            self._check_number(service.settings.workers)
             generation = Generation(self._current.number + 1, service, [])
             generation.listeners = self._listeners.open(service.binds)
             self._name_unchanged(service)
@@ -365,6 +367,15 @@ class Parent:
         self._next = generation
         if not self._start(generation):
             self._give_up_reloading("the system has no process for a worker")
+
+    def _check_number(self, workers: int) -> None:
+        """Refuse a number of workers that this process cannot have; raises `ConfigError`."""
+        if not workers:
+            raise ConfigError("to serve without a parent takes a restart", key="workers")
+        if workers > self._ledger.most_workers:
+            raise ConfigError(
+                f"more workers than {self._ledger.most_workers} take a restart", key="workers"
+            )
 
     def _name_unchanged(self, service: Service) -> None:
         """Say which of the new settings take a restart."""
@@ -394,6 +405,7 @@ class Parent:
         self._current, self._next = generation, None
         self._worn.clear()
         self._demand.stop()
+        change_level(old.service.settings, generation.service.settings)
         self._listeners.keep(generation.listeners)
         self._crew.dismiss(old)
         for child in self._crew:
