@@ -32,14 +32,18 @@ def application(environ, start_response):
 class Service(Command):
     """A service with a configuration file that a test rewrites."""
 
-    def __init__(self, directory, **lines):
+    def __init__(self, directory, *, announce=True, **lines):
         self.directory = directory
         self.file = directory / "portico.yaml"
         self.bind = f"scgi+unix://{directory}/app.sock"
         (directory / "site.py").write_text(APPLICATION)
         self.write(**lines)
         super().__init__("serve", "--config", self.file)
-        self.await_text("serving", "err")
+        if announce:
+            self.await_text("serving", "err")
+        else:  # where the log is to say nothing of it
+            eventually((directory / "app.sock").exists, "the socket")
+            self.ask()
 
     def write(self, text="", **lines):
         settings = {
@@ -75,15 +79,15 @@ class Service(Command):
         return ask(bind or f"{self.bind}:/")
 
 
-def ask(url):
+def ask(url, *options):
     done = subprocess.run(
-        [sys.executable, "-m", "portico", "request", url],
+        [sys.executable, "-m", "portico", "request", url, *options],
         capture_output=True,
         text=True,
         timeout=WAIT,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.split()
 
 

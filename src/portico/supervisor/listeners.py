@@ -44,7 +44,7 @@ class Listeners:
                 there = self._open.get(key)
                 if there is None:
                     opened[key] = there = open_listener(bind)
-                elif there.configured != bind:
+                elif there.configured != bind or bind.secret_file:  # it may be new
                     _name_unchanged(there.configured, bind)
                     there = there.renewed(bind)
                 found.append(there)
