@@ -86,20 +86,27 @@ class LogFiles:
             _put(log_fd, _STDERR)
             self._paths[_STDERR] = _whole(settings.log_file)
 
-    def reopen(self) -> None:
+    def reopen(self) -> bool:
         """Open the paths anew; where that fails, the old file goes on, and the log says so.
 
         Each process has its own descriptors, so each must do it. One that may create files does it
         before those that may only open them.
+
+        Returns:
+            Whether this process was permitted to. If not, its parent may be, and a process that is
+            forked there afterwards has the new files.
         """
+        is_permitted = True
         for fd, path in self._paths.items():
             try:
                 _put(os.open(path, _FLAGS, _MODE), fd)
             except OSError as error:
+                is_permitted = is_permitted and not isinstance(error, PermissionError)
                 log.error(  # noqa: TRY400 - no traceback: it would say nothing more
                     "cannot open %s anew: %s; going on with the old file", path, error.strerror
                 )
         self._give()
+        return is_permitted
 
     def give_to(self, uid: int, gid: int) -> None:
         """Let a user open the files that belong to root, now and after each `reopen`.

@@ -23,6 +23,7 @@ from portico.supervisor.child import (
     READY,
     RETIRE,
     STOP_AT_ONCE,
+    WORN,
     Mouthpiece,
 )
 from portico.supervisor.codewatch import CodeWatch
@@ -160,7 +161,7 @@ def _serve(post: Post) -> int:
     stopper = _Stopper(engine, settings.graceful_timeout, post.orders, mouthpiece)
     signal.signal(signal.SIGTERM, stopper.take)
     signal.signal(signal.SIGQUIT, _show_stacks)
-    signal.signal(signal.SIGUSR1, lambda *_: post.service.files.reopen())
+    signal.signal(signal.SIGUSR1, lambda *_: _reopen(post, mouthpiece))
     mouthpiece.tell(READY)
     if settings.reload:
         watch.start()
@@ -170,6 +171,13 @@ def _serve(post: Post) -> int:
         watch.stop()
         stopper.done()
     return 0
+
+
+def _reopen(post: Post, mouthpiece: Mouthpiece) -> None:
+    """Open the log files anew; a worker that may not is replaced by one that inherits them."""
+    # with preload it would inherit those of a template that may not either
+    if not post.service.files.reopen() and not post.service.settings.preload:
+        mouthpiece.tell(WORN, "it may not open its log files anew")
 
 
 def _prepare(post: Post, mouthpiece: Mouthpiece) -> Engine:
