@@ -67,7 +67,16 @@ class Service(Command):
     def reload(self):
         before = self.status()["parent"]["reloads"]
         self.kill(signal.SIGHUP)
-        eventually(lambda: self.status()["parent"]["reloads"] > before, f"the reload: {self.err}")
+
+        def is_done():
+            status = self.status()
+            there = {one["generation"] for one in status["workers"]}
+            # the old workers may take what comes until they have heard that they are to go
+            return status["parent"]["reloads"] > before and there == {
+                status["parent"]["generation"]
+            }
+
+        eventually(is_done, f"the reload: {self.err}")
 
     def fail_to_reload(self):
         before = self.status()["parent"]["failed_reloads"]

@@ -237,7 +237,8 @@ class Settings:
     reload: bool = option(
         False,
         section="processes",
-        doc="Whether changed code is loaded by itself, for development.",
+        doc="Whether changed code and a changed file of options are loaded by themselves, for"
+        " development. Looks twice a second; with the extra `reload` the system tells.",
     )
     user: str | None = option(
         None,
