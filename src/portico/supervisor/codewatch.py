@@ -10,13 +10,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-try:
-    import watchfiles
-except ImportError:  # it is an extra
-    watchfiles = None  # type: ignore[assignment]
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from types import ModuleType
 
 #: Seconds between two looks.
 _INTERVAL = 0.5
@@ -61,6 +57,7 @@ class CodeWatch:
         self._changed = changed
         self._made = time.time_ns()
         self._seen: dict[str, _Mark] = {}
+        self._system: ModuleType | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="portico-codewatch", daemon=True)
 
@@ -72,6 +69,7 @@ class CodeWatch:
             path: _DOUBTFUL if self._made <= mark[0] <= now else mark
             for path, mark in found.items()
         }
+        self._system = _find_watchfiles()
         self._thread.start()
 
     def stop(self) -> None:
@@ -104,14 +102,17 @@ class CodeWatch:
         seconds = _INTERVAL
         while not self._stopped.is_set():
             yield now
-            if watchfiles is None:
+            if self._system is None:
                 self._stopped.wait(_INTERVAL)
             else:
-                self._wait_for_change({os.path.dirname(path) for path in now}, seconds)  # noqa: PTH120 - texts
+                directories = {os.path.dirname(path) for path in now}  # noqa: PTH120 - texts
+                self._wait_for_change(self._system, directories, seconds)
             before, now = now, self._look()
             seconds = min(_LONG_INTERVAL, 2 * seconds) if before == now else _INTERVAL
 
-    def _wait_for_change(self, directories: set[str], seconds: float) -> None:
+    def _wait_for_change(
+        self, watchfiles: ModuleType, directories: set[str], seconds: float
+    ) -> None:
         """Wait until the system tells of a change, for *seconds* at most."""
         try:
             for _ in watchfiles.watch(
@@ -138,6 +139,15 @@ class CodeWatch:
         for directory in _packages({os.path.dirname(path) for path in own}):  # noqa: PTH120 - likewise
             own.update(_sources_in(directory))
         return dict(_marks(own.union(self._more)))
+
+
+def _find_watchfiles() -> ModuleType | None:
+    """Give the module by which the system tells of changes, if it is installed."""
+    try:
+        import watchfiles  # noqa: PLC0415 - 60 ms, and an extra
+    except ImportError:
+        return None
+    return watchfiles
 
 
 def _loaded_sources() -> set[str]:

@@ -26,7 +26,6 @@ from portico.supervisor.child import (
     WORN,
     Mouthpiece,
 )
-from portico.supervisor.codewatch import CodeWatch
 from portico.supervisor.health import check_health
 from portico.supervisor.reporter import Reporter
 
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from portico.engine.handover import Handover
     from portico.engine.scoreboard import Scoreboard
     from portico.supervisor.child import Orders
+    from portico.supervisor.codewatch import CodeWatch
     from portico.supervisor.generation import Service
     from portico.supervisor.logfiles import LogFiles
     from portico.supervisor.privileges import Account
@@ -152,7 +152,7 @@ def _serve(post: Post) -> int:
     for number in (signal.SIGTERM, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)  # nothing is lost while it does not serve
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    watch = CodeWatch(post.service.read, partial(mouthpiece.tell, CHANGED))
+    watch = _watch_code(post, mouthpiece) if settings.reload else None
     try:
         engine = _prepare(post, mouthpiece)
     except PorticoError as error:
@@ -163,14 +163,22 @@ def _serve(post: Post) -> int:
     signal.signal(signal.SIGQUIT, _show_stacks)
     signal.signal(signal.SIGUSR1, lambda *_: _reopen(post, mouthpiece))
     mouthpiece.tell(READY)
-    if settings.reload:
+    if watch is not None:
         watch.start()
     try:
         engine.serve(frozenset({signal.SIGTERM}), alive=post.alive, on_stop=stopper.hear)
     finally:
-        watch.stop()
+        if watch is not None:
+            watch.stop()
         stopper.done()
     return 0
+
+
+def _watch_code(post: Post, mouthpiece: Mouthpiece) -> CodeWatch:
+    """Make what looks for changes; before the code is loaded."""
+    from portico.supervisor.codewatch import CodeWatch  # noqa: PLC0415 - development alone
+
+    return CodeWatch(post.service.read, partial(mouthpiece.tell, CHANGED))
 
 
 def _reopen(post: Post, mouthpiece: Mouthpiece) -> None:
