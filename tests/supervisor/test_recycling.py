@@ -132,7 +132,7 @@ def test_more_and_fewer_workers(tmp_path):
             eventually(lambda told=told: told in service.err.splitlines()[-1], told)
             service.await_serving(count)
             assert service.status()["parent"]["configured"] == count
-        assert service.count("1 workers are wanted") == 2
+        eventually(lambda: service.count("1 workers are wanted") == 2, "the last signal")
         assert service.ask().status == "200 OK"
 
 

@@ -82,6 +82,8 @@ class Service(Command):
         before = self.status()["parent"]["failed_reloads"]
         self.kill(signal.SIGHUP)
         eventually(lambda: self.status()["parent"]["failed_reloads"] > before, "the refusal")
+        # the status may be faster than the pipe
+        eventually(lambda: self.err.count("goes on serving\n") > before, "the log")
         return self.status()["parent"]["last_failure"]
 
     def ask(self, bind=""):
@@ -113,7 +115,7 @@ def test_configuration_is_read_again(tmp_path):
         assert ask(added + "/")[3] == added
         assert service.status()["parent"]["configured"] == 3
         eventually(lambda: len(service.children()) == 3, "three workers")
-        assert "(up to 2 threads)" in service.err
+        service.await_text(r"\(up to 2 threads\)", "err")
         service.write(bind=[added])
         service.reload()
         assert ask(added + "/")[:2] == ["first", "-"]
@@ -195,6 +197,7 @@ def test_what_takes_a_restart_is_named(tmp_path):
             bind=[f"{service.bind}?mode=600"],
         )
         service.reload()
+        service.await_text("generation 2 serves", "err")
         for name in ("pid_file", "access_log", "mode"):
             assert f"{name} stays as it is: another one takes a restart" in service.err
         assert service.err.count("takes a restart") == 3
