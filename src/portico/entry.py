@@ -88,6 +88,10 @@ def serve(application: Callable[..., Any], *binds: str, **options: Any) -> None:
         raise ConfigError(
             "nothing to listen on; name a bind, such as scgi://127.0.0.1:4000", key="bind"
         )
+    if settings.reload:
+        raise ConfigError(
+            "only portico serve loads changed code: start the application with that", key="reload"
+        )
     files = LogFiles(settings)
     if settings.workers > 1:
         _supervise(application, settings, files)

@@ -122,6 +122,28 @@ def test_change_while_the_code_is_being_loaded(site, path):
         project.await_answer("the second")
 
 
+def test_change_while_no_worker_watches(site, path):
+    """The process that they are forked from has loaded what was there before."""
+    words = ("--preload", "--on-demand", "--worker-idle-timeout", "0.3")
+    with Project(site, path, *words) as project:
+        project.await_text("serving", "err")
+        assert project.answer() == "first"
+        project.await_text("has nothing to do and leaves", "err")
+        eventually(lambda: len(project.children()) == 1, "the end of the worker")
+        (site / "shop_texts.py").write_text("GREETING = b'the second'\n")
+        project.await_answer("the second")
+
+
+def test_all_workers_load_what_has_changed(site, path):
+    with Project(site, path, "--preload", "--workers", "3") as project:
+        project.await_text("serving", "err")
+        assert project.answer() == "first"
+        (site / "shop_texts.py").write_text("GREETING = b'the second'\n")
+        project.await_text(r"reloaded: generation \d serves", "err")
+        project.await_answer("the second")
+        assert project.running()
+
+
 def test_changed_configuration_is_loaded_by_itself(site, path):
     file = site / "portico.yaml"
     file.write_text("environment: {GREETING: first}\n")

@@ -68,6 +68,13 @@ def test_off_the_main_thread_it_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_changed_code_is_loaded_by_the_command_alone(workers, tmp_path):
+    with pytest.raises(ConfigError, match="only portico serve loads changed code"):
+        portico.serve(hello, f"scgi+unix://{tmp_path}/s", workers=workers, reload=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="has no fork")
 def test_one_worker_is_this_process(tmp_path):
     script = tmp_path / "script.py"

@@ -44,18 +44,17 @@ class CodeWatch:
     Looked at are the sources of all loaded modules but installed ones, and all others in their
     directories and packages: what has failed to load may be new.
 
-    Made before the code is loaded, started afterwards: a file that has changed in between may
-    have been loaded before.
-
     Args:
         more: Further files to look at.
         changed: Called by the watching thread.
+        loaded: When the code began to be loaded, nanoseconds since the epoch: a file that has
+            changed since may have been loaded before.
     """
 
-    def __init__(self, more: Iterable[str], changed: Callable[[str], None]) -> None:
+    def __init__(self, more: Iterable[str], changed: Callable[[str], None], loaded: int) -> None:
         self._more = tuple(os.path.realpath(path) for path in more)
         self._changed = changed
-        self._made = time.time_ns()
+        self._loaded = loaded
         self._seen: dict[str, _Mark] = {}
         self._system: ModuleType | None = None
         self._stopped = threading.Event()
@@ -66,7 +65,7 @@ class CodeWatch:
         found = self._look()
         now = time.time_ns()  # beyond it lies what another machine's clock says
         self._seen = {
-            path: _DOUBTFUL if self._made <= mark[0] <= now else mark
+            path: _DOUBTFUL if self._loaded <= mark[0] <= now else mark
             for path, mark in found.items()
         }
         self._system = _find_watchfiles()

@@ -194,7 +194,8 @@ class Parent:
 
     def _adjust(self, change: int) -> None:
         """Have one worker more, or one fewer."""
-        self._current.wanted = max(1, self._current.wanted + change)
+        wanted = min(self._current.wanted + change, self._ledger.most_workers)
+        self._current.wanted = max(1, wanted)
         log.info("%d workers are wanted", self._current.wanted)
         self._fill()
 

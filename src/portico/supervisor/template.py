@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -128,19 +129,20 @@ class _Forker:
         signal.signal(signal.SIGUSR1, lambda *_: self._task.post.service.files.reopen())
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         post = self._task.post
+        loaded = time.time_ns()
         try:
             application = load(post)
         except PorticoError as error:
             self._mouthpiece.tell(FAILED, str(error))
             return 2
-        self._loop.watch(self._task.orders.fileno(), partial(self._obey, application))
+        self._loop.watch(self._task.orders.fileno(), partial(self._obey, application, loaded))
         self._loop.watch(post.alive, self._end)
         while not self._over or self._workers:
             self._loop.step()
         self._loop.close()
         return 0
 
-    def _obey(self, application: Callable[..., Any]) -> None:
+    def _obey(self, application: Callable[..., Any], loaded: int) -> None:
         orders, fds, _, _ = socket.recv_fds(self._task.orders, 64, 1)
         if not fds:
             self._end()
@@ -156,7 +158,11 @@ class _Forker:
             self._loop.leave()
             self._task.orders.close()
             os.close(self._task.fd)
-            raise Forked(replace(self._task.post, slot=slot, fd=writing, application=application))
+            raise Forked(
+                replace(
+                    self._task.post, slot=slot, fd=writing, application=application, loaded=loaded
+                )
+            )
         os.close(writing)
         self._workers.add(pid)
         self._mouthpiece.tell(FORKED, f"{slot} {pid}")

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -72,6 +73,7 @@ class Post:
         board: Where it tells its figures.
         account: Whom it becomes before it loads anything; None to stay who it is.
         application: The WSGI callable, if it is loaded already.
+        loaded: When that began to be loaded, nanoseconds since the epoch.
     """
 
     slot: int
@@ -85,6 +87,7 @@ class Post:
     board: Scoreboard
     account: Account | None = None
     application: Callable[..., Any] | None = None
+    loaded: int = 0
 
     def work(self) -> int:
         """Serve until a signal says stop; gives the process's exit status."""
@@ -178,7 +181,9 @@ def _watch_code(post: Post, mouthpiece: Mouthpiece) -> CodeWatch:
     """Make what looks for changes; before the code is loaded."""
     from portico.supervisor.codewatch import CodeWatch  # noqa: PLC0415 - development alone
 
-    return CodeWatch(post.service.read, partial(mouthpiece.tell, CHANGED))
+    return CodeWatch(
+        post.service.read, partial(mouthpiece.tell, CHANGED), post.loaded or time.time_ns()
+    )
 
 
 def _reopen(post: Post, mouthpiece: Mouthpiece) -> None:
