@@ -151,8 +151,8 @@ def test_changed_configuration_is_loaded_by_itself(site, path):
     with Project(site, path, "--config", "portico.yaml") as project:
         project.await_text("serving", "err")
         assert project.answer() == "first"
-        file.write_text("enviroment: {GREETING: a mistake}\n")
-        project.await_text("not reloaded: (?:.|\n)*there is no setting 'enviroment'", "err")
+        file.write_text("environments: {GREETING: a mistake}\n")
+        project.await_text("not reloaded: (?:.|\n)*there is no setting 'environments'", "err")
         file.write_text("environment: {GREETING: the second}\n")
         project.await_answer("the second")
 
