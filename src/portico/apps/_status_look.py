@@ -39,14 +39,14 @@ figure { margin: 0; }
 figcaption { color: var(--quiet); font-size: .88rem; }
 figcaption b { display: block; color: var(--ink); font: 500 1.6rem/1.25 var(--serif);
   font-variant-numeric: lining-nums tabular-nums; }
-.plot { position: relative; margin-top: .5rem; }
+.plot { position: relative; margin-top: 1.15rem; }
 .plot svg { display: block; width: 100%; height: 4.5rem; }
 .plot path { vector-effect: non-scaling-stroke; }
 .grid { stroke: var(--line); stroke-width: 1; fill: none; }
 .area { fill: var(--link); opacity: .13; }
 .curve { stroke: var(--link); stroke-width: 1.6; stroke-linejoin: round; fill: none; }
 .bad .area { fill: var(--warn); } .bad .curve { stroke: var(--warn); }
-.scale { position: absolute; right: 0; top: .1rem; padding-left: .4em; background: var(--paper);
+.scale { position: absolute; right: 0; bottom: calc(100% - .05rem);
   font-size: .72rem; line-height: 1; color: var(--quiet); }
 .span { display: flex; justify-content: space-between; margin: .25rem 0 0; color: var(--quiet);
   font-size: .72rem; }

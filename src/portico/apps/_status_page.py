@@ -15,7 +15,7 @@ MOST_RUNNING = 100
 _CHARTS = (
     ("requests", "requests a second"),
     ("errors", "errors a second"),
-    ("octets", "of responses a second"),
+    ("octets", "sent a second"),
     ("busy", "busy threads"),
 )
 
@@ -24,7 +24,7 @@ _FACTS = (
     ("requests", "requests", False),
     ("errors", "errors (5xx)", True),
     ("aborted", "given up by clients", False),
-    ("octets", "of responses", False),
+    ("octets", "sent", False),
     ("connections", "open connections", False),
     ("waiting", "waiting for a thread", True),
     ("crashes", "crashes of workers", True),
