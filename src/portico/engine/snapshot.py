@@ -6,6 +6,7 @@ by a parent that is root: whatever stands there, a snapshot has the keys and kin
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -94,9 +95,30 @@ def snapshot(board: Scoreboard) -> dict[str, Any]:
     return {
         "portico": __version__,
         "time": time.time(),
-        "parent": {**shaped(parent, PARENT), "binds": _texts(parent.get("binds"))},
+        "parent": _parent(parent),
         "workers": workers,
         "total": total,
+    }
+
+
+def parse(text: bytes) -> dict[str, Any]:
+    """Read a snapshot that was sent as JSON, perhaps by another version: all keys are there.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("workers"), list):
+        raise ValueError("no snapshot")  # noqa: TRY004 - of octets, not of a Python value
+    total = found.get("total")
+    return {
+        **shaped(found, {"portico": "", "time": 0.0}),
+        "parent": _parent(found.get("parent")),
+        "workers": [{**shaped(worker, _CHILD), **_figures(worker)} for worker in found["workers"]],
+        "total": {**shaped(total, COUNTERS | _GAUGES), **_tallies(total)},
     }
 
 
@@ -142,22 +164,34 @@ def _children(parent: Mapping[str, Any]) -> list[dict[str, Any]]:
     return sorted(children, key=lambda child: child["slot"])
 
 
+def _parent(entry: object) -> dict[str, Any]:
+    found = entry if isinstance(entry, dict) else {}
+    return {**shaped(found, PARENT), "binds": _texts(found.get("binds"))}
+
+
 def _worker(child: dict[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
     """Merge what the parent knows of a worker and what that says itself."""
-    if entry.get("pid") != child["pid"]:
-        entry = {}  # one that had the slot before
-    figures = shaped(entry, COUNTERS | _GAUGES)
+    figures = _figures(entry if entry.get("pid") == child["pid"] else {})  # or its predecessor's
     if child["state"] == "serving":
         child["state"] = "busy" if figures["busy"] else "idle"
-    listed = entry.get("running")
+    return {**child, **figures}
+
+
+def _figures(entry: object) -> dict[str, Any]:
+    """Give what a worker says of itself, whatever stands in *entry*."""
+    found = entry if isinstance(entry, dict) else {}
+    listed = found.get("running")
     running = listed[:_MOST_RUNNING] if isinstance(listed, list) else []
     return {
-        **child,
-        **shaped(entry, _OF_PROCESS),
-        **figures,
-        **{name: _tally(entry.get(name)) for name in TALLIES},
+        **shaped(found, _OF_PROCESS | COUNTERS | _GAUGES),
+        **_tallies(found),
         "running": [shaped(request, _REQUEST) for request in running],
     }
+
+
+def _tallies(entry: object) -> dict[str, dict[str, int]]:
+    found = entry if isinstance(entry, dict) else {}
+    return {name: _tally(found.get(name)) for name in TALLIES}
 
 
 def _tally(value: object) -> dict[str, int]:
