@@ -33,6 +33,9 @@ _SHORT_ROWS = 18
 #: Running requests that are shown, if there are so many, even where that hides workers.
 _LEAST_REQUESTS = 5
 
+#: Characters of an application's name that are shown even where that hides its state.
+_LEAST_NAME = 12
+
 #: Blanks between the blocks of the totals.
 _GAP = "   "
 
@@ -107,7 +110,7 @@ def draw(
         columns: Characters of the longest line.
         rows: Most lines; as many as it takes by default.
     """
-    head, totals = _head(found), _totals(found, before, columns)
+    head, totals = _head(found, columns), _totals(found, before, columns)
     if rows is None or rows >= _SHORT_ROWS:
         lines = [*head, Line(""), *totals, *_failure(found), Line("")]
     else:
@@ -208,12 +211,17 @@ def _rate(rate: float | None) -> str:
     return f"{rate:.1f}" if 0 < rate < 999.95 else count(rate)
 
 
-def _head(found: dict[str, Any]) -> list[Line]:
+def _head(found: dict[str, Any], columns: int) -> list[Line]:
     parent = found["parent"]
     up = age(found["time"] - parent["started"]) if parent["started"] else "?"
+    facts = f": {clean(parent['state'])}, up {up}   pid {parent['pid']}"
+    version = f"   Portico {clean(found['portico'])}"
     name = clean(parent["application"]) or "Portico"
-    state = f"{clean(parent['state'])}, up {up}"
-    title = f"{name}: {state}   pid {parent['pid']}   Portico {clean(found['portico'])}"
+    most = max(_LEAST_NAME, columns - len(facts))
+    if len(name) > most:
+        name = f"...{name[3 - most :]}"  # the end of a path tells more than its begin
+    title = f"{name}{facts}"
+    title += version if len(title) + len(version) <= columns else ""
     return [Line(title, TITLE), Line("  ".join(map(clean, parent["binds"])))]
 
 
@@ -247,7 +255,7 @@ def _totals(found: dict[str, Any], before: dict[str, Any] | None, columns: int) 
             ("reloads", count(parent["reloads"])),
             ("failed reloads", count(parent["failed_reloads"])),
             ("crashes", count(parent["crashes"])),
-            widths=(14, 7),
+            widths=(14, 5),
         ),
     ]
     while len(blocks) > 1 and len(_GAP.join(block[0] for block in blocks)) > columns:
