@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import re
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -85,6 +86,8 @@ class Child:
         started: When it was started, monotonic seconds.
         born: The same in seconds since the epoch.
         state: `STARTING`, `SERVING` or `RETIRING`.
+        owner: Number of the user that it must belong to for a signal of ours, where its id is not
+            known from the system but from a process of that user; None for any.
         replaces: The worker that retires once this one serves.
         busy_at: When it said last that requests come, seconds since the epoch; 0 while nobody
             looks after it.
@@ -94,8 +97,8 @@ class Child:
     """
 
     __slots__ = (
-        "_rest", "born", "busy_at", "failure", "fd", "generation", "idle_at", "pid", "replaces",
-        "slot", "started", "state",
+        "_rest", "born", "busy_at", "failure", "fd", "generation", "idle_at", "owner", "pid",
+        "replaces", "slot", "started", "state",
     )  # fmt: skip
 
     def __init__(self, slot: int, generation: Generation, fd: int) -> None:
@@ -106,6 +109,7 @@ class Child:
         self.started = time.monotonic()
         self.born = time.time()
         self.state = STARTING
+        self.owner: int | None = None
         self.replaces: Child | None = None
         self.busy_at = 0.0
         self.idle_at = 0.0
@@ -122,16 +126,40 @@ class Child:
 
     def signal(self, number: int) -> None:
         """Send it a signal; it may have ended already."""
-        if not self.pid:  # os.kill would take 0 for the whole group
-            return
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, number)
+        send_signal(self.pid, number, self.owner)
 
     def close(self) -> None:
         """Close the pipe."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+def send_signal(pid: int, number: int, owner: int | None) -> None:
+    """Send a signal to one process, which may have ended already.
+
+    Args:
+        pid: The process; 0 for none that is known.
+        number: The signal's.
+        owner: Number of the user that it must belong to; None for any. A template runs the
+            application, as a user who may not signal others' processes: it must not get a parent
+            that is root to do so by telling it an id.
+    """
+    if pid <= 1 or (owner is not None and not _belongs(pid, owner)):
+        return
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _belongs(pid: int, owner: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:  # noqa: PTH123 - pathlib: 5 ms at start
+            text = file.read(65_536)
+    except OSError:
+        # gone; or a system that does not tell, where nobody becomes another user behind a template
+        return False
+    users = re.search(rb"^Uid:\t(\d+)\t(\d+)\t(\d+)\t", text, re.MULTILINE)
+    return users is not None and {*map(int, users.groups())} == {owner}
 
 
 def hear(fd: int, rest: bytes) -> tuple[list[tuple[str, str]] | None, bytes]:
@@ -153,7 +181,8 @@ def hear(fd: int, rest: bytes) -> tuple[list[tuple[str, str]] | None, bytes]:
     *lines, rest = (rest + data).split(b"\n")
     messages = []
     for line in lines:
-        with suppress(ValueError):  # the application has found the descriptor
+        # anything may stand there: the application can find the descriptor
+        with suppress(ValueError, TypeError, RecursionError):
             kind, text = json.loads(line)
             messages.append((str(kind), str(text)))
     return messages, rest[-_READ_BYTES:]

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from portico.engine.handover import Handover
+from portico.engine.snapshot import shaped
 from portico.supervisor.child import (
     BUSY,
     CHANGED,
@@ -30,6 +31,7 @@ from portico.supervisor.child import (
     WORN,
     Child,
     Orders,
+    send_signal,
 )
 from portico.supervisor.fork import Forked, fork
 from portico.supervisor.template import Template, TemplatePost
@@ -49,6 +51,9 @@ MARGIN = 2.0
 
 #: Seconds beyond the hard limit of a request, after which a worker that says nothing is stuck.
 _STUCK_SECONDS = 3.0
+
+#: What of a worker's figures tells that it is not.
+_SIGNS_OF_LIFE = {"published": 0.0, "busy": 0, "lost": 0}
 
 
 class Watch(Protocol):
@@ -243,9 +248,9 @@ class Crew:
     # -- hearing ---------------------------------------------------------------------------
 
     def _hear(self, child: Child) -> None:
-        while messages := child.hear():
-            for kind, text in messages:
-                self._take(child, kind, text)
+        messages = child.hear()
+        for kind, text in messages or ():
+            self._take(child, kind, text)
         if messages is None:
             self._loop.unwatch(child.fd)
             child.close()
@@ -286,10 +291,10 @@ class Crew:
         """
         if child not in self._children or child.state == RETIRING:
             return  # gone, or ended by the time that it has for that
-        entry = self._board.read(child.slot) or {}
-        published = max(float(entry.get("published", 0.0)), 0.0)
+        entry = shaped(self._board.read(child.slot), _SIGNS_OF_LIFE)
+        published = entry["published"]
         limit = child.generation.service.settings.timeout + _STUCK_SECONDS
-        if entry.get("busy", 0) <= entry.get("lost", 0) and published > child.busy_at:
+        if entry["busy"] <= entry["lost"] and published > child.busy_at:
             child.busy_at = 0.0  # it rests, and says so when requests come
         elif time.time() - max(published, child.busy_at) >= limit - 1.0:
             log.error("%s has been stuck in C code for longer than timeout and is killed", child)
@@ -298,29 +303,32 @@ class Crew:
             self._look_after(child)
 
     def _hear_template(self, template: Template) -> None:
-        while messages := template.hear():
-            for kind, text in messages:
-                if kind == FAILED:
-                    template.failure = text
-                elif kind == FORKED:
-                    slot, pid = map(int, text.split())
-                    self._name(template, slot, pid)
-                elif kind == ENDED:
-                    pid, code = map(int, text.split())
-                    self._lose(pid, code)
+        messages = template.hear()
+        for kind, text in messages or ():
+            if kind == FAILED:
+                template.failure = text
+            elif kind in {FORKED, ENDED}:
+                with suppress(ValueError):  # two numbers, unless the application has said it
+                    one, other = map(int, text.split())
+                    if kind == FORKED:
+                        self._name(template, slot=one, pid=other)
+                    else:
+                        self._lose(pid=one, code=other)
         if messages is None:
             self._loop.unwatch(template.fd)
 
     def _name(self, template: Template, slot: int, pid: int) -> None:
         """Take note of the process of a worker that a template has forked."""
+        account = template.generation.account
+        owner = None if account is None else account.uid
         for child in self._children:
             if child.slot == slot and child.generation is template.generation and not child.pid:
-                child.pid = pid
+                child.pid, child.owner = pid, owner
                 if child.state == RETIRING:
                     child.signal(signal.SIGTERM)
                 return
-        with suppress(ProcessLookupError):  # it was given up meanwhile: nobody would ever end it
-            os.kill(pid, signal.SIGTERM)
+        # it was given up meanwhile: nobody else would ever end it
+        send_signal(pid, signal.SIGTERM, owner)
 
     def _is_orphan(self, child: Child) -> bool:
         """Whether nobody is left who would tell of its end but its pipe."""
