@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from portico import __version__
 from portico.engine import scoreboard
-from portico.engine.scoreboard import ENTRY_BYTES, Scoreboard, snapshot
-from portico.engine.snapshot import add_counts
+from portico.engine.scoreboard import ENTRY_BYTES, Scoreboard
+from portico.engine.snapshot import add_counts, snapshot
 
 WAIT = 20
 

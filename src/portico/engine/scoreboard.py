@@ -14,8 +14,6 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from portico.engine.snapshot import snapshot as snapshot  # noqa: PLC0414 - found here as well
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 

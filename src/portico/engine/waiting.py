@@ -67,9 +67,8 @@ class Waiting:
 
     def poll(self, timeout: float | None) -> list[int]:
         """Wait up to *timeout* seconds (None: for ever); without the lock, in the leader alone."""
-        # until the next timer, and afterwards until the next poll, which looks at them itself
         fds = self.poller.poll(timeout)
-        self.poll_until = 0.0
+        self.poll_until = 0.0  # until the next poll, which looks at the timers itself
         return fds
 
     def connections(self) -> list[Served]:

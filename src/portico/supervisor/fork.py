@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import FrameType
+
+
+#: Signals that are the parent's business; by name, as not every system has them all.
+_PARENT_S = ("SIGINT", "SIGHUP", "SIGTTIN", "SIGTTOU", "SIGUSR1")
 
 
 class Work(Protocol):
@@ -47,6 +52,24 @@ def fork(signals: Iterable[int]) -> int:
     if pid:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return pid
+
+
+def forget_signals() -> None:
+    """In a new process: take no signal as its parent did, and block none any more.
+
+    What a terminal sends to all processes alike is left to the parent; the rest ends this process,
+    which has nothing to lose yet.
+    """
+    for name in _PARENT_S:
+        # no SIG_IGN: programs that the application starts would inherit that
+        signal.signal(getattr(signal, name), _pass_over)
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _pass_over(number: int, frame: FrameType | None) -> None:
+    """Take a signal that is for the parent."""
 
 
 def do(task: Work) -> int:

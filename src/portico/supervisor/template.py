@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from portico.errors import PorticoError
 from portico.supervisor.child import ENDED, FAILED, FORKED, Mouthpiece, hear
-from portico.supervisor.fork import Forked, fork
+from portico.supervisor.fork import Forked, forget_signals, fork
 from portico.supervisor.loop import Loop
 from portico.supervisor.worker import load
 
@@ -100,6 +100,7 @@ class TemplatePost:
         Raises:
             Forked: in each of them.
         """
+        forget_signals()
         return _Forker(self).run()
 
 
@@ -116,18 +117,8 @@ class _Forker:
 
     def run(self) -> int:
         """Serve orders; gives the exit status."""
-        for number in (
-            signal.SIGINT,
-            signal.SIGHUP,
-            signal.SIGTTIN,
-            signal.SIGTTOU,
-        ):
-            signal.signal(number, lambda *_: None)  # the parent's business
-        for number in (signal.SIGTERM, signal.SIGQUIT):
-            signal.signal(number, signal.SIG_DFL)
         # workers that are forked later inherit what is open by then
         signal.signal(signal.SIGUSR1, lambda *_: self._task.post.service.files.reopen())
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         post = self._task.post
         loaded = time.time_ns()
         try:

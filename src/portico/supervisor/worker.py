@@ -27,6 +27,7 @@ from portico.supervisor.child import (
     WORN,
     Mouthpiece,
 )
+from portico.supervisor.fork import forget_signals
 from portico.supervisor.health import check_health
 from portico.supervisor.reporter import Reporter
 
@@ -52,9 +53,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("portico")
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-#: Signals that are the parent's business; a terminal sends them to all processes alike.
-_PASSED_OVER = ("SIGINT", "SIGHUP", "SIGTTIN", "SIGTTOU", "SIGUSR1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +146,7 @@ def _serve(post: Post) -> int:
     """Do what a forked worker does; the signals of its parent are blocked so far."""
     mouthpiece = Mouthpiece(post.fd)
     settings = post.service.settings
-    for name in _PASSED_OVER:
-        # no SIG_IGN: programs that the application starts would inherit that
-        signal.signal(getattr(signal, name), _pass_over)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for number in (signal.SIGTERM, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_DFL)  # nothing is lost while it does not serve
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    forget_signals()
     watch = _watch_code(post, mouthpiece) if settings.reload else None
     try:
         engine = _prepare(post, mouthpiece)
@@ -251,10 +243,6 @@ def load(post: Post) -> Callable[..., Any]:
     return application
 
 
-def _pass_over(number: int, frame: FrameType | None) -> None:
-    """Take a signal that is for the parent."""
-
-
 def _show_stacks(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's interface
     """Write down where each thread is, and leave."""
     import faulthandler  # noqa: PLC0415 - for this alone
@@ -330,6 +318,7 @@ class _Stopper:
         """
         if orphaned:
             self.waits = True
+            self._orders = None  # a further signal ends it at once, as one process alone
             self._stop(hand_over=False)
         else:
             self.take(signal.SIGTERM, None)
