@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from portico.config.settings import Settings
     from portico.supervisor.logfiles import LogFiles
+    from portico.transports.bind import Bind
 
 _BY_HAND = """\
 {script}: this is a script for a web server to start; started by hand it has nothing to do.
@@ -76,11 +77,11 @@ def serve(application: Callable[..., Any], *binds: str, **options: Any) -> None:
         SystemExit: in a worker, at its end.
     """
     # Lazy, here and below: the CGI path must not pay for the engine (30 ms).
+    from portico.config.examine import binds as examined  # noqa: PLC0415
     from portico.config.resolve import from_keywords  # noqa: PLC0415
     from portico.errors import ConfigError  # noqa: PLC0415
     from portico.supervisor import worker  # noqa: PLC0415
     from portico.supervisor.logfiles import LogFiles  # noqa: PLC0415
-    from portico.transports.bind import parse  # noqa: PLC0415
     from portico.transports.listen import open_listeners  # noqa: PLC0415
 
     settings = from_keywords({"bind": binds, **options})
@@ -93,21 +94,22 @@ def serve(application: Callable[..., Any], *binds: str, **options: Any) -> None:
             "only portico serve loads changed code: start the application with that", key="reload"
         )
     files = LogFiles(settings)
-    if settings.workers > 1:
-        _supervise(application, settings, files)
-        return
     try:
-        listeners = open_listeners([parse(url) for url in settings.bind])
-        worker.run(application, listeners, settings, files=files)
+        found = examined(settings)
+        if settings.workers > 1:
+            _supervise(application, settings, found, files)
+        else:
+            worker.run(application, open_listeners(found), settings, files=files)
     finally:
         files.close()
 
 
-def _supervise(application: Callable[..., Any], settings: Settings, files: LogFiles) -> None:
+def _supervise(
+    application: Callable[..., Any], settings: Settings, binds: list[Bind], files: LogFiles
+) -> None:
     """Serve with workers; a reload starts new ones with the same application."""
     import threading  # noqa: PLC0415 - as in serve
 
-    from portico.config.examine import binds  # noqa: PLC0415 - as in serve
     from portico.errors import ConfigError  # noqa: PLC0415 - as in serve
     from portico.supervisor.generation import Service  # noqa: PLC0415 - as in serve
 
@@ -122,7 +124,7 @@ def _supervise(application: Callable[..., Any], settings: Settings, files: LogFi
 
     service = Service(
         settings=settings,
-        binds=tuple(binds(settings)),
+        binds=tuple(binds),
         load=lambda: application,
         name=getattr(application, "__name__", type(application).__name__),
         files=files,

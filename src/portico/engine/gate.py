@@ -70,19 +70,7 @@ class Gate:
         self.protocol = PROTOCOLS.get(protocol, protocol)
         self.errors_to_frontend = _takes_errors(protocol, settings)
         self.make_codec = _codec_maker(protocol, listener, settings)
-        base = {
-            "wsgi.version": (1, 0),
-            "wsgi.multithread": settings.threads > 1,
-            "wsgi.multiprocess": False,
-            "wsgi.run_once": False,
-            "wsgi.file_wrapper": FileWrapper,
-            "wsgi.input_terminated": True,
-            "portico.role": "responder",
-            "portico.protocol": self.protocol,
-            "portico.bind": self.name,
-            "portico.version": __version__,
-            **more,
-        }
+        base = base_keys(self.protocol, self.name, settings, more)
         for name in settings.disable_repairs:
             if name not in EXAMPLES:
                 raise ConfigError(
@@ -123,6 +111,32 @@ class Gate:
         gate = copy(self)
         gate.listener = cast("Listener", handover)  # to the poller and accept() it is one
         return gate
+
+
+def base_keys(
+    protocol: str, bind: str, settings: Settings, more: Mapping[str, object]
+) -> dict[str, object]:
+    """Give what the server itself puts into each environ.
+
+    Args:
+        protocol: Name of the protocol.
+        bind: The bind URL, without a secret.
+        settings: All settings.
+        more: Further keys, which may replace these; ``wsgi.errors`` at least.
+    """
+    return {
+        "wsgi.version": (1, 0),
+        "wsgi.multithread": settings.threads > 1,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        "wsgi.file_wrapper": FileWrapper,
+        "wsgi.input_terminated": True,
+        "portico.role": "responder",
+        "portico.protocol": protocol,
+        "portico.bind": bind,
+        "portico.version": __version__,
+        **more,
+    }
 
 
 def _takes_errors(protocol: str, settings: Settings) -> bool:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+from portico.codecs import PROTOCOLS
 from portico.core.environ import EnvironRules
 from portico.core.input import RequestBody
 from portico.core.mount import Mounting
-from portico.core.response import FileWrapper, run_request
+from portico.core.response import run_request
+from portico.engine.gate import base_keys
 from portico.errors import ApplicationError, RequestAborted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from portico.config.settings import Settings
+    from portico.transports.bind import Bind
 
 #: Characters of what the application wrote to ``wsgi.errors`` that are repeated, the last.
 _MOST_SHOWN = 4000
@@ -41,34 +46,29 @@ class _Nowhere:
 
 
 def check_health(
-    application: Callable[..., Any], path: str, *, mount: str | None, base: dict[str, object]
+    application: Callable[..., Any],
+    path: str,
+    bind: Bind,
+    settings: Settings,
+    more: Mapping[str, object],
 ) -> None:
     """Send *application* a GET of *path*.
 
     Args:
         application: The WSGI callable.
         path: As a client of the web server would ask for it.
-        mount: The configured mount point, if there is one.
-        base: More keys for the environ.
+        bind: Where it seems to come in.
+        settings: All settings.
+        more: Further keys for the environ, as each request has them.
 
     Raises:
         ApplicationError: it answers with a status of 400 or more, not at all, or not whole; the
             text holds what it wrote to ``wsgi.errors``.
     """
     errors = io.StringIO()
-    rules = EnvironRules(
-        {
-            "wsgi.version": (1, 0),
-            "wsgi.errors": errors,
-            "wsgi.multithread": True,
-            "wsgi.multiprocess": True,
-            "wsgi.run_once": False,
-            "wsgi.file_wrapper": FileWrapper,
-            "wsgi.input_terminated": True,
-            **base,
-        },
-        Mounting(mount),
-    )
+    protocol = PROTOCOLS.get(bind.protocol, bind.protocol)
+    base = base_keys(protocol, str(bind), settings, {"wsgi.errors": errors, **more})
+    rules = EnvironRules(base, Mounting(settings.mount))
     environ = rules.finish(
         {
             "REQUEST_METHOD": "GET",

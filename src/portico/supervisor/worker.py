@@ -235,8 +235,9 @@ def load(post: Post) -> Callable[..., Any]:
             check_health(
                 application,
                 service.settings.health,
-                mount=service.settings.mount,
-                base=_base(post),
+                post.listeners[0].bind,
+                service.settings,
+                _base(post),
             )
         except ApplicationError as error:
             raise ConfigError(f"application {service.name}: {error}", key="health") from None
