@@ -24,6 +24,7 @@ from engine_harness import (
     request_octets,
     until,
 )
+from nginx_harness import add_to_nginx
 from portico.codecs import server_codec
 from portico.codecs._fastcgi_records import (
     FCGI_DATA,
@@ -37,7 +38,6 @@ from portico.core.environ import EnvironRules
 from portico.engine import leader, pace
 from portico.errors import LocalProtocolError, RemoteProtocolError
 from portico.limits import Limits
-from portico.servers import nginx
 from portico.servers.launch import launch
 from portico.servers.site import Site
 from portico.transports import listen
@@ -517,16 +517,7 @@ def test_what_is_learnt_of_peers_is_bounded():
 @pytest.fixture
 def roomy_nginx(monkeypatch):
     """nginx that takes heads of two mebibytes from its client."""
-    plain = nginx.render_standalone
-
-    def roomy(site, directory, *, user=""):
-        files = plain(site, directory, user=user)
-        at = "    access_log off;\n"
-        text = files["nginx.conf"].replace(at, f"{at}    large_client_header_buffers 4 2m;\n")
-        assert text != files["nginx.conf"]
-        return {"nginx.conf": text}
-
-    monkeypatch.setattr(nginx, "render_standalone", roomy)
+    add_to_nginx(monkeypatch, "large_client_header_buffers 4 2m;")
 
 
 def status_behind(port, length):

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from engine_harness import Running, reading
+from nginx_harness import change_nginx
 from portico.codecs import foreign
-from portico.servers import launch, nginx
+from portico.servers import launch
 from portico.servers.site import Site
 from portico.transports.bind import parse
 from servers.golden import routes
@@ -54,15 +55,7 @@ def test_client_reads_which_directive_is_wrong(product, via, listener):
 @pytest.mark.parametrize("listener", ["fastcgi", "scgi", "ajp", "uwsgi", "auto"])
 def test_nginx_with_proxy_pass_shows_the_sentence(listener, monkeypatch):
     """The commonest mistake: an address of FastCGI's in proxy_pass."""
-    rendered = nginx.render_standalone
-
-    def render(site, directory, *, user=""):
-        files = rendered(site, directory, user=user)
-        text = files["nginx.conf"]
-        assert "fastcgi_pass " in text
-        return files | {"nginx.conf": text.replace("fastcgi_pass ", "proxy_pass http://")}
-
-    monkeypatch.setattr(nginx, "render_standalone", render)
+    change_nginx(monkeypatch, lambda text, _: text.replace("fastcgi_pass ", "proxy_pass http://"))
     with Running(reading, listener) as running:
         bind = parse(f"fastcgi://127.0.0.1:{running.ports[listener]}")
         with launch.launch("nginx", Site(via="fastcgi", bind=bind, listen_port=0)) as front:

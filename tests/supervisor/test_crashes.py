@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from cli_harness import WAIT, eventually
-from portico.servers import nginx
+from nginx_harness import forbid_second_tries
 from portico.servers.launch import launch
 from portico.servers.site import Site
 from portico.transports.bind import parse
@@ -20,15 +20,7 @@ from supervisor_harness import Service, is_cut, processor_seconds
 @pytest.fixture
 def stubborn_nginx(monkeypatch):
     """nginx as it is configured for users, but for a second try, which it never makes."""
-    plain = nginx.render_standalone
-
-    def stubborn(site, directory, *, user=""):
-        text = plain(site, directory, user=user)["nginx.conf"]
-        at = "    access_log off;\n"
-        assert at in text
-        return {"nginx.conf": text.replace(at, f"{at}    {site.via}_next_upstream off;\n")}
-
-    monkeypatch.setattr(nginx, "render_standalone", stubborn)
+    forbid_second_tries(monkeypatch)
 
 
 def visit(port, path):

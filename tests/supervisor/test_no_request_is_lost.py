@@ -13,7 +13,7 @@ import pytest
 
 from cli_harness import Command, eventually
 from load_harness import APPLICATION, Visitors
-from portico.servers import nginx
+from nginx_harness import forbid_second_tries
 from portico.servers.launch import launch
 from portico.servers.site import Site
 from portico.transports.bind import parse
@@ -29,16 +29,7 @@ WORKERS = 2
 @pytest.fixture
 def stubborn_nginx(monkeypatch):
     """nginx as it is configured for users, but for a second try, which it never makes."""
-    plain = nginx.render_standalone
-
-    def stubborn(site, directory, *, user=""):
-        files = plain(site, directory, user=user)
-        at = "    access_log off;\n"
-        text = files["nginx.conf"].replace(at, f"{at}    {site.via}_next_upstream off;\n")
-        assert text != files["nginx.conf"]
-        return {"nginx.conf": text}
-
-    monkeypatch.setattr(nginx, "render_standalone", stubborn)
+    forbid_second_tries(monkeypatch)
 
 
 class Service(Command):
