@@ -310,17 +310,6 @@ def test_ages_are_short(seconds, text):
 
 
 @pytest.mark.parametrize(
-    ("octets", "text"),
-    [
-        (0, "0 B"), (999, "999 B"), (999.5, "1.0 KiB"), (1536, "1.5 KiB"), (1_023_400, "999 KiB"),
-        (1_023_900, "1.0 MiB"), (20_000_000, "19 MiB"), (2**50, "1.0 PiB"), (2**53, "8.0 PiB"),
-    ],
-)  # fmt: skip
-def test_amounts_are_short(octets, text):
-    assert view.amount(octets) == text
-
-
-@pytest.mark.parametrize(
     ("number", "text"),
     [
         (0, "0"), (999_999, "999,999"), (1_000_000, "1M"), (1_234_567, "1.23M"),

@@ -7,6 +7,7 @@ from typing import Any
 
 from portico.apps._look import ICON, readable
 from portico.apps._status_look import SCRIPT, STYLE
+from portico.engine.quantities import amount
 
 #: Running requests on the page; JSON has all.
 MOST_RUNNING = 100
@@ -129,7 +130,7 @@ def _totals(found: dict[str, Any]) -> str:
     figures = {**found["parent"], **found["total"]}
     facts = "".join(
         f"<div{_warning(worth=alarming and figures[key])}><dt>{label}</dt>"
-        f"<dd>{_amount(figures[key]) if key == 'octets' else _number(figures[key])}</dd></div>\n"
+        f"<dd>{amount(figures[key]) if key == 'octets' else _number(figures[key])}</dd></div>\n"
         for key, label, alarming in _FACTS
     )
     tallies = "".join(
@@ -175,7 +176,7 @@ def _worker(worker: dict[str, Any], now: float) -> str:
         _number(worker["waiting"]),
         _number(worker["requests"]),
         _number(worker["errors"]),
-        _amount(worker["rss"]),
+        amount(worker["rss"]),
     )
     return _row(_WORKER_HEADS, cells)
 
@@ -237,15 +238,6 @@ def _number(count: int) -> str:
 
 def _count(count: int, noun: str) -> str:
     return f"{_number(count)} {noun}" + ("" if count == 1 else "s")
-
-
-def _amount(octets: float) -> str:
-    """Write octets with three digits or so and their unit."""
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB"):
-        if octets < 999.5 or unit == "PiB":
-            break
-        octets /= 1024
-    return f"{octets:.1f} {unit}" if octets < 9.95 and unit != "B" else f"{octets:.0f} {unit}"
 
 
 def _age(seconds: float) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from portico.engine.quantities import amount
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -16,8 +18,6 @@ PLAIN, TITLE, HEADING, TROUBLE, NOTE = range(5)
 
 #: Select Graphic Rendition of each: bold, reverse, bold and red, faint.
 _LOOKS = {TITLE: "1", HEADING: "7", TROUBLE: "1;31", NOTE: "2"}
-
-_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 #: Millions and on.
 _POWERS = "MGTP"
@@ -160,18 +160,6 @@ def age(seconds: float) -> str:
     if days < 1:
         return f"{hours}h{minutes:02}m"
     return f"{days}d{hours:02}h" if days < 100 else f"{days}d"
-
-
-def amount(octets: float) -> str:
-    """Write octets in at most eight characters: 999 B, 1.5 KiB, 120 MiB."""
-    if octets < 999.5:
-        return f"{octets:.0f} B"
-    unit = 0
-    octets /= 1024
-    while octets >= 999.5 and unit < len(_UNITS) - 1:
-        octets /= 1024
-        unit += 1
-    return f"{octets:.1f} {_UNITS[unit]}" if octets < 9.95 else f"{octets:.0f} {_UNITS[unit]}"
 
 
 def count(number: float) -> str:
