@@ -301,7 +301,8 @@ def test_signals_page_names_every_signal_that_is_taken():
     parents = (SOURCE / "supervisor" / "parent.py").read_text("utf-8")
     taken = set(re.findall(r"signal\.(SIG\w+):", parents)) - {"SIGCHLD"}  # the system's alone
     assert named[1] == taken
-    workers = (SOURCE / "supervisor" / "worker.py").read_text("utf-8")
+    files = [SOURCE / "supervisor" / name for name in ("worker.py", "fork.py")]
+    workers = "".join(file.read_text("utf-8") for file in files)
     assert named[2] == set(re.findall(r"\b(SIG(?!_|CHLD)[A-Z]+\d?)\b", workers))
 
 
