@@ -52,16 +52,6 @@ def passed_binds(environ: Mapping[str, str]) -> list[str]:
     return urls
 
 
-def validate(settings: Settings) -> None:
-    """Refuse what cannot work on this machine, as `mistakes` finds it.
-
-    Raises:
-        ConfigError: the first mistake.
-    """
-    for mistake in mistakes(settings):
-        raise mistake
-
-
 def mistakes(settings: Settings) -> list[ConfigError]:
     """Find what cannot work on this machine, as far as that shows without opening or loading.
 
