@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -266,9 +267,17 @@ def test_workers_become_another_user_and_the_parent_does_not(open_path):
         assert service.ask()[2] == "nobody"
         assert (tmp_path / "portico.pid").read_text() == f"{service.pid}\n"
         assert "runs as root" not in service.err
+        # a generation that never serves gets no files
+        changes = {"pid_file": f"{tmp_path}/portico.pid", "access_log": f"{tmp_path}/access.log"}
+        service.write(user="daemon", bind=["scgi+unix:///nowhere/app.sock"], **changes)
+        assert "does not exist" in service.fail_to_reload()
         (tmp_path / "access.log").rename(log)
         service.kill(signal.SIGUSR1)
         eventually((tmp_path / "access.log").exists, "the new file")
+        eventually(
+            lambda: (tmp_path / "access.log").stat().st_uid == pwd.getpwnam("nobody").pw_uid,
+            "its owner",
+        )
         eventually(
             lambda: service.ask() and "GET / " in (tmp_path / "access.log").read_text(), "a line"
         )

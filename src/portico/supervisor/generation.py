@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from portico.supervisor.privileges import find_account
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -63,7 +61,13 @@ class Generation:
     def __post_init__(self) -> None:
         settings = self.service.settings
         self.wanted = settings.workers
+        # lazy: there are no such accounts on Windows, where one process serves alone
+        from portico.supervisor.privileges import find_account  # noqa: PLC0415
+
         self.account = find_account(settings.user, settings.group)
+
+    def own_files(self) -> None:
+        """Let its workers open the log files anew, whoever they are."""
         if self.account is not None:
             self.service.files.give_to(self.account.uid, self.account.gid)
 

@@ -92,6 +92,7 @@ class Parent:
         self._loop = Loop(signals)  # first: a signal must find no socket half made
         try:
             self._current = Generation(1, service, [])
+            self._current.own_files()
             self._ledger = Ledger(service.settings.workers)
             self._presence = Presence(service.settings, self._loop, notifier, self._ledger.board)
             try:
@@ -408,6 +409,7 @@ class Parent:
         self._demand.stop()
         change_level(old.service.settings, generation.service.settings)
         self._listeners.keep(generation.listeners)
+        generation.own_files()
         self._crew.dismiss(old)
         for child in self._crew:
             if child.generation is old and child.state != RETIRING:
