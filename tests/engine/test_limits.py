@@ -315,7 +315,7 @@ def test_web_server_that_sends_and_never_reads_is_given_up():
         with contextlib.suppress(OSError):
             for _ in range(40):
                 frontend.more(bytes(1_000_000))
-        until(lambda: server.log.having("499"), "the log line")
+        until(lambda: server.log.having(": 499 "), "the log line")
         until(lambda: server.workers() >= 1, "the threads")
     (line,) = server.log.lines()
     assert "write_timeout" in line
@@ -407,7 +407,7 @@ def test_flood_where_a_body_is_due_ends_the_request(kind):
                         frontend.sock.shutdown(socket.SHUT_RDWR)
             else:
                 flood(frontend, NO_BODY[kind], 40_000_000)
-            until(lambda: server.log.having("499"), "the log line")
+            until(lambda: server.log.having(": 499 "), "the log line")
         assert len(server.log.lines()) == 1, server.log.lines()
         assert "octets that are no body" in server.log.lines()[0]
 

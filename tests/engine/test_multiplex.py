@@ -302,7 +302,7 @@ def test_an_abort_ends_one_request_and_frees_its_thread():
         assert failures == ["the frontend aborted the request"]
         web.send(record(STDIN, 2, b"abc"), record(STDIN, 2))
         assert web.until_ended(2)[0].body == b"3"
-        assert server.log.having("499")
+        assert server.log.having(": 499 ")
 
 
 def test_a_response_that_breaks_off_gets_no_end_and_the_others_are_whole():
@@ -373,7 +373,7 @@ def test_a_frontend_that_goes_away_frees_everything(end):
             if end == "half-close":
                 web.sock.shutdown(socket.SHUT_WR)
                 web.until_closed()
-        until(lambda: len(server.log.having("499")) == 8, "the end of all eight")
+        until(lambda: len(server.log.having(": 499 ")) == 8, "the end of all eight")
         with Web(server) as web:
             web.send(whole(1))
             web.until_ended(1)
@@ -443,7 +443,7 @@ def test_a_frontend_that_takes_nothing_is_given_up():
         Web(server, receive_bytes=4096) as web,
     ):
         web.send(*(whole(number) for number in range(1, 5)))
-        until(lambda: len(server.log.having("499")) == 4, "the end of all four")
+        until(lambda: len(server.log.having(": 499 ")) == 4, "the end of all four")
 
 
 def test_an_idle_connection_is_kept_and_then_closed():
@@ -488,7 +488,7 @@ def test_a_file_that_was_cut_raises_in_the_read():
         web.send(record(DATA, 1))
         (answer,) = web.until_ended(1)
         assert answer.out == b""
-        assert server.log.having("499")
+        assert server.log.having(": 499 ")
 
 
 def deciding(environ, start_response):

@@ -531,7 +531,7 @@ def test_silence_in_the_body_raises_in_read(protocol):
             assert len(frontend.sock.recv(100)) == 7
         assert frontend.ends() in {"eof", "reset"}
     assert raised == ["the frontend sent no body for body_timeout seconds"]
-    assert len(server.log.having("499")) == 1
+    assert len(server.log.having(": 499 ")) == 1
     assert server.errors.getvalue() == ""
 
 
@@ -550,8 +550,8 @@ def test_peer_that_does_not_read_is_given_up(protocol):
         frontend.begin()
         until(lambda: closed, "the iterable's close")
     assert closed == [1]
-    assert len(server.log.having("499")) == 1
-    assert "no progress in 0.3 seconds" in server.log.having("499")[0]
+    assert len(server.log.having(": 499 ")) == 1
+    assert "no progress in 0.3 seconds" in server.log.having(": 499 ")[0]
     assert server.errors.getvalue() == ""
 
 
@@ -588,7 +588,7 @@ def test_peer_that_goes_away_in_the_response(protocol, how):
         frontend.step()
         getattr(frontend, how)()
         until(lambda: closed, "the iterable's close")
-        until(lambda: server.log.having("499"), "the log line")
+        until(lambda: server.log.having(": 499 "), "the log line")
         assert server.ask(protocol, method="HEAD").status == "200 OK"
     assert closed == [1, 1]
     assert len(server.log.lines()) == 1
@@ -613,7 +613,7 @@ def test_peer_that_goes_away_in_the_body(protocol, how):
     with Running(app, protocol) as server, server.connect(protocol) as frontend:
         frontend.begin(body=b"some", length=100_000, end=False)
         getattr(frontend, how)()
-        until(lambda: server.log.having("499"), "the log line")
+        until(lambda: server.log.having(": 499 "), "the log line")
     assert len(raised) == 1
     assert len(server.log.lines()) == 1
     assert server.errors.getvalue() == ""
@@ -626,7 +626,7 @@ def test_abort_request_raises_in_read():
     with Running(app, "fastcgi") as server, server.connect("fastcgi") as frontend:
         frontend.begin(body=b"some", length=100_000, end=False)
         frontend.send(frontend.codec.abort())
-        until(lambda: server.log.having("499"), "the log line")
+        until(lambda: server.log.having(": 499 "), "the log line")
         assert frontend.ends() in {"eof", "reset"}
     assert len(server.log.lines()) == 1
 

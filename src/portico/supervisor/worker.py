@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -248,9 +249,14 @@ def _show_stacks(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 
     """Write down where each thread is, and leave."""
     import faulthandler  # noqa: PLC0415 - for this alone
 
+    head = f"portico: process {os.getpid()} was told to quit; its threads:\n".encode()
     with suppress(OSError, ValueError):  # standard error may be closed
-        os.write(2, f"portico: process {os.getpid()} was told to quit; its threads:\n".encode())
-        faulthandler.dump_traceback(2, all_threads=True)
+        # at once: in pieces, as it is made, it would be mixed with what other workers write
+        with tempfile.TemporaryFile() as file:
+            faulthandler.dump_traceback(file, all_threads=True)
+            file.seek(0)
+            stacks = file.read()
+        os.write(2, head + stacks)
     os._exit(128 + number)
 
 
