@@ -1,5 +1,7 @@
 """From parameters to environ: required keys, scheme, dropped names, the server's keys last."""
 
+from itertools import product
+
 import pytest
 
 from portico.core.environ import EnvironRules
@@ -325,3 +327,32 @@ def test_repairs_are_counted_where_no_mounting_was_given():
     rules = EnvironRules(BASE)
     rules.finish({"REQUEST_METHOD": "GET", "REQUEST_URI": "/a"})
     assert rules.mounting().counts["no-path-info"] == 1
+
+
+def test_what_is_believed_without_a_look_is_what_a_look_would_give():
+    """Every combination of what the repairs ask for."""
+    looked = believed = 0
+    for software, filename, script, info in product(
+        ["nginx/1.22.1", "Apache/2.4", "Microsoft-IIS/10.0", "lighttpd/1.4.69", "", None],
+        ["proxy:fcgi://127.0.0.1:9000/x", "proxy:uwsgi://h:1/", "/srv/proxy:x", "", None],
+        ["", "/", "/app", "/app/", "/x/app.py", "/a//b", None],
+        ["", "/", "/x", "/app", "/app/x", "/x/app.py/y", None],
+    ):
+        sent = {
+            "SERVER_SOFTWARE": software, "SCRIPT_FILENAME": filename, "SCRIPT_NAME": script,
+            "PATH_INFO": info, "REQUEST_URI": "/app/x", "APPL_MD_PATH": "/LM/W3SVC/1/ROOT/app",
+        }  # fmt: skip
+        given = {
+            **{name: REQUEST[name] for name in REQUEST if name not in sent},
+            **{name: value for name, value in sent.items() if value is not None},
+        }
+        right = dict(given)
+        Mounting().apply(right)
+        rules = EnvironRules(BASE)
+        environ = rules.finish(given)
+        for name in ("SCRIPT_NAME", "PATH_INFO"):
+            assert environ[name] == right[name], sent
+        looked += rules._mounting is not None
+        believed += rules._mounting is None
+    assert looked
+    assert believed
