@@ -201,6 +201,9 @@ class _Request:
     def send_file(self, fd, offset, count):
         raise NotImplementedError
 
+    def flush(self):
+        pass
+
     def abort(self):
         self._codec.abort(self._id)
         self.cut = True

@@ -51,6 +51,9 @@ class Sink:
         self.body += data
         return len(data)
 
+    def flush(self):
+        assert self.ended or self.aborted, "application code goes on in the middle of a response"
+
     def abort(self):
         self._call("abort")
         self.aborted = True

@@ -264,6 +264,9 @@ class _Output:
             sent += len(block)
         return sent
 
+    def flush(self) -> None:
+        pass
+
     def abort(self) -> None:
         self.broken = True
 

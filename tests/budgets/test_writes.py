@@ -3,6 +3,7 @@
 import os
 import select
 import socket
+import threading
 from collections import Counter
 
 import pytest
@@ -65,7 +66,7 @@ def calls(monkeypatch):
     for name in ("register", "unregister", "poll"):
         method = getattr(poller_module.EpollPoller, name)
         monkeypatch.setattr(poller_module.EpollPoller, name, calls.wrap(f"epoll.{name}", method))
-    for name in ("wait", "shutdown_write", "reset"):
+    for name in ("wait", "shutdown_write", "reset", "uncork"):
         monkeypatch.setattr(Stream, name, calls.wrap(name, getattr(Stream, name)))
     return calls
 
@@ -133,6 +134,15 @@ def test_new_connection_takes_the_lock_once(calls, protocol):
     assert calls.locks <= 1
 
 
+def test_a_kept_connection_is_uncorked_once(calls):
+    with Running(hello, "fastcgi") as server, server.connect("fastcgi") as frontend:
+        calls.counting = True
+        for _ in range(5):
+            frontend.ask()
+        calls.counting = False
+    assert calls.count("uncork") == 1
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("size", [1, 10_000, 100_000])
 def test_response_of_one_block_is_one_write(calls, protocol, size):
@@ -162,6 +172,43 @@ def test_each_streamed_block_is_one_write(calls, protocol):
         assert frontend.ask().body == b"onetwosix"
         calls.counting = False
     assert Counter(calls)["write"] == 3
+
+
+class Unhurried:
+    """A whole response whose close() waits until the test lets it go on."""
+
+    def __init__(self, blocks):
+        self.blocks = blocks
+        self.closing = threading.Event()
+        self.go_on = threading.Event()
+
+    def __call__(self, _environ, start_response):
+        start_response("200 OK", [("Content-Length", "5")])
+        return self
+
+    def __iter__(self):
+        return iter(self.blocks)
+
+    def close(self):
+        self.closing.set()
+        self.go_on.wait(20)
+
+
+@pytest.mark.parametrize("protocol", ONE_SHOT)
+@pytest.mark.parametrize("threads", [1, 16])
+@pytest.mark.parametrize("blocks", [[b"whole"], [b"wh", b"ole"]])
+def test_a_whole_response_does_not_wait_for_the_application(calls, protocol, threads, blocks):
+    """What the system holds back until the close is sent when that is not next."""
+    app = Unhurried(blocks)
+    with Running(app, protocol, threads=threads) as server, server.connect(protocol) as frontend:
+        calls.counting = True
+        frontend.begin()
+        assert app.closing.wait(20)
+        until(lambda: "uncork" in calls, "what is held back to be sent")
+        app.go_on.set()
+        assert frontend.finish().body == b"whole"
+        calls.counting = False
+    assert calls.count("uncork") == 1
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

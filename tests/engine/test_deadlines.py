@@ -532,6 +532,9 @@ class Sink:
     def send_body(self, data, *, end):
         self.sent.append((data, end))
 
+    def flush(self):
+        pass
+
     def answer_and_hang_up(self, status, _headers, _body):
         self.sent.append((status[:3], True))
 

@@ -13,6 +13,7 @@ from portico.errors import ConfigError, TransportError
 from portico.transports import listen
 from portico.transports.bind import parse
 from portico.transports.listen import Listener, open_listener, open_listeners
+from portico.transports.stream import Stream
 
 #: Seconds; a test that reaches it fails.
 LONG = 10.0
@@ -404,3 +405,66 @@ def test_kernel_queues_as_many_connections_as_backlog_says(opened, tmp_path):
     finally:
         for client in clients:
             client.close()
+
+
+# Corked connections: what Linux holds back until the close.
+
+
+def corked(listener):
+    """Whether a connection that is accepted now is corked."""
+    with socket.create_connection(("127.0.0.1", listener.bind.port)):
+        select.select([listener.fd], [], [], LONG)
+        fd, _ = listener.accept()
+        with socket.socket(fileno=fd) as accepted:
+            return bool(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_CORK))
+
+
+linux = pytest.mark.skipif(not hasattr(socket, "TCP_CORK"), reason="TCP_CORK is Linux's")
+
+
+@linux
+@pytest.mark.parametrize(
+    ("protocol", "wanted"),
+    [("scgi", True), ("uwsgi", True), ("fastcgi", True), ("fcgi", True), ("ajp", False),
+     ("auto", False)],
+)  # fmt: skip
+def test_connections_for_one_request_are_corked(opened, protocol, wanted):
+    listener = opened(f"{protocol}://127.0.0.1:0")
+    assert listener.corks is wanted
+    assert corked(listener) is wanted
+
+
+@linux
+@pytest.mark.parametrize(
+    ("before", "after", "wanted"),
+    [("scgi", "uwsgi", True), ("scgi", "ajp", False), ("ajp", "scgi", False)],
+)
+def test_a_renewed_listener_is_never_corked_anew(opened, before, after, wanted):
+    """Processes that still accept on it would not know of it."""
+    listener = opened(f"{before}://127.0.0.1:0")
+    renewed = listener.renewed(parse(f"{after}://127.0.0.1:{listener.bind.port}"))
+    assert renewed.corks is wanted
+    assert corked(renewed) is wanted
+
+
+@linux
+def test_an_inherited_socket_is_left_as_it_is(opened):
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        listener = opened(f"scgi+fd://{os.dup(made.fileno())}")
+        assert listener.corks is False
+
+
+@linux
+def test_uncorked_octets_leave_at_once(opened):
+    listener = opened("scgi://127.0.0.1:0")
+    with socket.create_connection(("127.0.0.1", listener.bind.port)) as peer:
+        select.select([listener.fd], [], [], LONG)
+        stream = Stream(listener.accept()[0])
+        stream.write(b"held", LONG)
+        stream.uncork()
+        with socket.socket(fileno=os.dup(stream.fd)) as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_CORK) == 0
+        peer.settimeout(LONG)
+        assert peer.recv(10) == b"held"
+        stream.close()
+        stream.uncork()  # a closed one is left alone

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
             """Send *count* octets of an open file; gives the octets sent."""
             ...
 
+        def flush(self) -> None:
+            """Let nothing sent wait: the response has ended, and application code follows."""
+            ...
+
         def abort(self) -> None:
             """Break off, so that the frontend sees an error and no complete response."""
             ...
@@ -248,12 +252,16 @@ class Response:
             self.ended = complete
             self.sink.send_body(block, end=complete)
         self.sent += len(block)
+        if complete:
+            self.sink.flush()
 
     def _send_head(self, first: bytes) -> None:
         self.started = True
         self.ended = self._bodiless
         self.sink.send_response(self.status, self._headers, first, end=self._bodiless)
         self.sent += len(first)
+        if self._bodiless:
+            self.sink.flush()
 
     def _finish(self) -> None:
         """End the response: nothing more will come."""
@@ -271,6 +279,7 @@ class Response:
                 self._headers.append(("Content-Length", "0"))
             self.started = self.ended = True
             self.sink.send_response(self.status, self._headers, b"", end=True)
+        self.sink.flush()
 
     def _fit(self, block: bytes) -> bytes:
         """Cut *block* to what Content-Length leaves, and say so if that loses something."""

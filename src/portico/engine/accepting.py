@@ -132,6 +132,7 @@ class Accepting:
         """
         gate, address = connection.origin()
         self._engine.unwatch(connection)
+        connection.push()  # before its first request it may be corked, which is not passed on
         try:
             if cast("Handover", self._handover).send(connection.fd, gate.name, address):
                 connection.close()

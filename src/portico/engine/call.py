@@ -269,6 +269,10 @@ class Call:
         finally:
             self._step_in(inside)
 
+    def flush(self) -> None:
+        """Let nothing sent wait."""
+        self.sink.flush()
+
     def abort(self) -> None:
         """Break the response off, if that has not been done for it."""
         if not self.timed_out:

@@ -95,7 +95,8 @@ class Connection(Stream):
     """
 
     __slots__ = (
-        "_address", "_backlog", "_body_ended", "_broken", "_codec", "_event", "_gate", "_inlet",
+        "_address", "_backlog", "_body_ended", "_broken", "_codec", "_corked", "_event", "_gate",
+        "_inlet",
         "_multiplexer", "_request_id", "_reset", "_room", "_skipped", "_spool",
         "deadline", "engine", "phase", "timer", "untried", "waiting", "worker",
     )  # fmt: skip
@@ -105,6 +106,7 @@ class Connection(Stream):
         self._address = address
         self._gate = gate
         self._codec: ServerCodec = gate.make_codec()
+        self._corked = gate.corks
         self._request_id = 0
         self._body_ended = True
         self._broken = False
@@ -207,6 +209,7 @@ class Connection(Stream):
             owed = codec.data_to_send()
             if owed:
                 self.write_all(owed)
+                self.push()
                 if not events and not codec.keep_open:
                     # the codec itself refused a request on a one-request connection
                     self._start_draining()
@@ -253,6 +256,7 @@ class Connection(Stream):
         from portico.engine.multiplex import Multiplexer  # noqa: PLC0415
 
         self.engine.unwatch(self)
+        self.push()
         multiplexer = Multiplexer(self, self._codec.several())  # type: ignore[attr-defined] # FastCGI's
         self.fd = -1
         multiplexer.start(self, events)
@@ -264,6 +268,7 @@ class Connection(Stream):
 
         self.engine.release(self)
         self.engine.unwatch(self)
+        self.push()
         multiplexer = Multiplexer(self, self._codec.several())  # type: ignore[attr-defined] # FastCGI's
         self.__class__ = Channel
         self.join(multiplexer, self._request_id, ended=self._body_ended)  # type: ignore[attr-defined]
@@ -573,6 +578,7 @@ class Connection(Stream):
             owed = codec.data_to_send()
             if owed:
                 self.write_all(owed)
+                self.push()
             try:
                 data = os.read(self.fd, READ_BYTES)
             except BlockingIOError:
@@ -643,6 +649,8 @@ class Connection(Stream):
             self.write_all(data)
         else:
             self._write_parts([data, *parts])
+        if self._corked:
+            self._push_unless_last(end=end)
 
     def _answer_unencodable(self) -> None:
         """Answer 500 here: the core takes the head for sent."""
@@ -665,12 +673,15 @@ class Connection(Stream):
             self.write_all(codec.send_body(request_id, data, end=end))
         else:
             self._write_parts(codec.send_body_parts(request_id, data, end=end))
+        if self._corked:
+            self._push_unless_last(end=end)
 
     def send_errors(self, data: bytes) -> bool:
         """Send text of ``wsgi.errors``; whether there is a response that it belongs to."""
         if self._request_id == ANSWERED or self._broken:
             return False
         self.write_all(self._codec.send_errors(self._request_id, data))  # type: ignore[attr-defined] # FastCGI's
+        self.push()
         return True
 
     def send_file(self, fd: int, offset: int, count: int) -> int:
@@ -718,6 +729,27 @@ class Connection(Stream):
         self.engine.cut(self)
 
     # -- writing ---------------------------------------------------------------------------
+
+    def push(self) -> None:
+        """Let nothing written wait any longer."""
+        if self._corked:
+            self._corked = False
+            self.uncork()
+
+    def _push_unless_last(self, *, end: bool) -> None:
+        """Leave what was just written to the connection's close, if that is next.
+
+        The close may be a while off, where the application goes on behind its last octet. Then
+        the watchdog takes the token away, and pushes. A thread without the token is slow already.
+        Asked after the write, since the token may go at any moment.
+        """
+        if not (end and self.worker.claim and not self._codec.keep_open):
+            self.push()
+
+    def flush(self) -> None:
+        """Let nothing of the response wait: it is complete, and application code follows."""
+        if self._corked and self.engine.alone:
+            self.push()
 
     def write_all(self, data: bytes) -> None:
         """Write *data*; one system call when the peer keeps up.

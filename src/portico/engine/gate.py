@@ -33,6 +33,7 @@ class Gate:
         listener: Where connections come from; owned.
         protocol: The name of what is spoken here.
         access: Takes a line for each request; None without an access log.
+        corks: Whether its connections begin corked; see `Listener.corks`.
         application: The WSGI callable.
         rules: Makes environs of parameters.
         make_codec: Makes the server side of one connection.
@@ -44,8 +45,8 @@ class Gate:
     """
 
     __slots__ = (
-        "access", "application", "engine", "errors_to_frontend", "listener", "make_codec", "name",
-        "protocol", "rules", "run", "spoken",
+        "access", "application", "corks", "engine", "errors_to_frontend", "listener", "make_codec",
+        "name", "protocol", "rules", "run", "spoken",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +64,7 @@ class Gate:
         self.engine = engine
         self.name = str(listener.bind)
         self.access = access
+        self.corks = listener.corks
         run = engine.deadlines.run if engine.deadlines.limited else run_response
         # bound here, as a keyword costs each call
         self.run: Callable[..., None] = partial(run, debug=True) if settings.debug else run

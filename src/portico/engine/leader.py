@@ -78,6 +78,7 @@ class Engine:
         pace: What is known of slow requests.
         stopping: Whether the engine has been told to end.
         keeps: Whether a connection that its web server keeps stays open behind a request.
+        alone: Whether there is one thread, from which nobody takes the token.
         deadlines: The limits of time, and who watches them.
         wants_recycling: Whether a request was interrupted, which can leave the application's
             locks held: the process is better replaced once its requests are done.
@@ -103,6 +104,7 @@ class Engine:
         "_threads",
         "_waiting",
         "_watchdog",
+        "alone",
         "deadlines",
         "idle_until",
         "keeps",
@@ -156,6 +158,7 @@ class Engine:
         self._lost = 0
         self._first: Worker | None = None
         self._most_threads = settings.threads
+        self.alone = settings.threads == 1
         self._ready: deque[Served | Gate | Waker] = deque()
         self._stop_deadline = inf
         self._stop_signals: frozenset[int] = frozenset()
@@ -163,7 +166,7 @@ class Engine:
         self._alive = -1
         tell = None if observer is None else self._tell
         wake = None if observer is None else observer.wake
-        self._watchdog = Watchdog(self, tell, wake, alone=settings.threads == 1)
+        self._watchdog = Watchdog(self, tell, wake, alone=self.alone)
 
     # -- from outside ----------------------------------------------------------------------
 
@@ -472,6 +475,7 @@ class Engine:
             worker.step_aside(connection, self.now)
             self.pace.suspect(self.now)
             self._waiting.unwatch(connection)
+            connection.push()
             self._pass_token()
             if worker.call is not None:
                 self.deadlines.watch(worker.call)
@@ -485,6 +489,7 @@ class Engine:
                     worker.claim.pop()
                     worker.step_aside(connection, self.now)
                     self._waiting.unwatch(connection)
+                    connection.push()
                     self._pass_token()
                     if worker.call is not None:
                         self.deadlines.watch(worker.call)

@@ -105,6 +105,7 @@ class Channel(Connection):
     def join(self, multiplexer: Multiplexer, request_id: int, *, ended: bool) -> None:
         """Become a request of *multiplexer*, which owns the descriptor."""
         self.fd = -1
+        self._corked = False
         self._codec = multiplexer.codec
         self._request_id = request_id
         self._multiplexer: Multiplexer = multiplexer

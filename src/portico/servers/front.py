@@ -294,6 +294,9 @@ class _Connection:
             sent += len(data)
         return sent
 
+    def flush(self) -> None:
+        """Do nothing: nothing sent waits."""
+
     def abort(self) -> None:
         """Break off: the connection closes before what was announced is complete."""
         self._cut = True

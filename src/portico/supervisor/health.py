@@ -40,6 +40,9 @@ class _Nowhere:
         """Drop it."""
         return count
 
+    def flush(self) -> None:
+        """Drop it."""
+
     def abort(self) -> None:
         """Take note."""
         self.broken = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,13 @@ _MOST_KNOWN = 4096
 
 _AF_UNIX = getattr(socket, "AF_UNIX", None)
 
+#: Protocols whose connections carry one request, or (FastCGI) may: on Linux these are corked. The
+#: system then holds back what is written until there is a full segment, the close, or 0.2 s, so
+#: that a small answer leaves in one segment with the end of file. That is one way through the
+#: system instead of two: 4 to 5 of the 15 µs that it spends on a connection (accept, read, write,
+#: close), and one wake-up of the web server.
+_CORKED = frozenset({"scgi", "uwsgi", "fastcgi", "fcgi"})
+
 
 class Listener:
     """A listening, non-blocking socket; owns the descriptor, and the file made for it.
@@ -34,6 +42,8 @@ class Listener:
         configured: The same as it was asked for.
         accept: Takes a connection: its descriptor, owned by the caller, and the peer's address.
         checks_peers: Whether `permits` may say no.
+        corks: Whether accepted connections hold back what is written until they are closed, or
+            `Stream.uncork` is called.
     """
 
     __slots__ = (
@@ -46,6 +56,7 @@ class Listener:
         "bind",
         "checks_peers",
         "configured",
+        "corks",
         "fd",
     )
 
@@ -59,6 +70,7 @@ class Listener:
         self.checks_peers = bool(self._networks or self._rule)
         self.bind = bind
         self.configured = bind
+        self.corks = False
         self.fd = sock.fileno()
         # The C method below socket.accept, which makes no socket object: a connection that is
         # accepted, served and closed costs 4.4 µs instead of 6.3.
@@ -136,7 +148,20 @@ class Listener:
                 now = replace(now, port=port)
         listener = Listener(self._sock, now, self._file)
         listener.configured = bind
+        if self.corks:  # never the other way round: who still accepts here would not know of it
+            listener.set_cork()
         return listener
+
+    def set_cork(self) -> None:
+        """Cork the connections that will be accepted, or no longer, as the protocol wants it.
+
+        Only for a socket that was made here: one that was inherited may be shared with programs
+        that know nothing of it, and outlive this one.
+        """
+        if sys.platform == "linux":
+            self.corks = self.bind.protocol in _CORKED
+            # accepted connections inherit it
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, int(self.corks))
 
     def close(self) -> None:
         """Remove the socket file if it is ours, and close; does nothing the second time."""
@@ -209,7 +234,9 @@ def _open_tcp(bind: Bind) -> Listener:
         sock.bind(address)
         sock.listen(bind.backlog)
         _set_up(sock)
-        return Listener(sock, replace(bind, port=sock.getsockname()[1]))
+        listener = Listener(sock, replace(bind, port=sock.getsockname()[1]))
+        listener.set_cork()
+        return listener  # noqa: TRY300 - one way out for all errors
     except OSError as error:
         sock.close()
         raise _explain(bind, error) from error

@@ -132,6 +132,24 @@ class Stream:
         finally:
             sock.detach()
 
+    def push(self) -> None:
+        """Let nothing written wait any longer; only streams of a corked listener hold it back."""
+
+    def uncork(self) -> None:
+        """Send at once what the system holds back, and whatever follows; see `Listener.corks`.
+
+        Does nothing once the descriptor is closed.
+        """
+        if self.fd < 0:
+            return
+        sock = _Socket(socket.AF_INET, socket.SOCK_STREAM, 0, self.fd)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+        except OSError:  # the peer is gone, which the next call finds as well
+            pass
+        finally:
+            sock.detach()
+
     def reset(self) -> None:
         """Close so that the peer sees an error, not an end of file, where the transport can.
 
@@ -155,6 +173,10 @@ class Stream:
             self.fd = -1
             os.close(fd)
 
+
+#: The C class below `socket.socket`. Made with a family it asks the system nothing: 0.6 µs instead
+#: of 2.6; setting an option needs no right one.
+_Socket = socket.SocketType
 
 _NO_LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
