@@ -1,5 +1,6 @@
 """System calls: counted where Portico makes them, for one small request each."""
 
+import contextlib
 import os
 import select
 import socket
@@ -132,6 +133,45 @@ def test_new_connection_takes_the_lock_once(calls, protocol):
                 pass
             calls.counting = False
     assert calls.locks <= 1
+
+
+@pytest.mark.parametrize("protocol", ONE_SHOT)
+def test_a_connection_is_told_of_when_its_request_is_there(calls, protocol):
+    """However late it comes: nobody accepts a connection to find nothing on it."""
+    with Running(hello, protocol, threads=16) as server:
+        counted(server, calls)
+        calls.counting = True
+        for _ in range(10):
+            with server.connect(protocol) as frontend:
+                frontend.ask()
+        until(lambda: calls.count("close") == 10, "the closes")
+        calls.counting = False
+    found = Counter(calls)
+    assert found["read"] == 10
+    assert found["epoll.register"] == 0
+
+
+@pytest.mark.parametrize("protocol", ONE_SHOT)
+def test_connections_that_wait_are_taken_up_between_two_polls(calls, protocol):
+    frontends = 8
+    with contextlib.ExitStack() as stack:
+        server = Running(hello, protocol, threads=16)
+        counted(server, calls)
+        sockets = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.ports[protocol]), 20))
+            for _ in range(frontends)
+        ]
+        for sock in sockets:
+            sock.sendall(request_octets(protocol))
+        calls.counting = True
+        with server:
+            for sock in sockets:
+                while sock.recv(65_536):
+                    pass
+            until(lambda: calls.count("close") == frontends, "the closes")
+            calls.counting = False
+    first, last = calls.index("accept"), len(calls) - calls[::-1].index("close")
+    assert calls[first:last].count("epoll.poll") <= 1
 
 
 def test_a_kept_connection_is_uncorked_once(calls):

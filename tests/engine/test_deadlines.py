@@ -718,7 +718,7 @@ def park(server, held, monkeypatch, protocol, number):
     frontends = [server.connect(protocol) for _ in range(number + 2)]
     for frontend in frontends:
         frontend.begin("/held")
-    until(lambda: len(server.engine._parking) == number + 1, "the parking")
+    until(lambda: server.engine._parking.count == number + 1, "the parking")
     monkeypatch.setattr(leader_module, "RESERVE_SECONDS", 0.0)
     monkeypatch.setattr(parking_module, "RESERVE_SECONDS", 0.0)
     server.engine._waiting.waker.wake()

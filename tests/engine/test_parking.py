@@ -23,9 +23,9 @@ def test_slow_ones_go_in_order(parking):
     slow = [Parked(name) for name in "abc"]
     for number, one in enumerate(slow):
         parking.add(one, float(number))
-    assert len(parking) == 3
+    assert parking.count == 3
     assert [parking.take(3.0) for _ in slow] == slow
-    assert not parking
+    assert not parking.count
 
 
 def test_untried_ones_go_before_slow_ones(parking):
@@ -71,4 +71,4 @@ def test_clear_gives_all(parking):
     parking.add(slow := Parked("slow"), 10.0)
     parking.add(untried := Parked("untried", untried=True), 10.0)
     assert parking.clear() == [slow, untried]
-    assert len(parking) == 0
+    assert parking.count == 0

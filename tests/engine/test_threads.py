@@ -257,7 +257,7 @@ def saturate(server, held, threads, more):
     frontends = begin(server, *["/held"] * (threads - 1))
     held.wait_entered(threads - 1)
     frontends += begin(server, *["/held"] * more)
-    until(lambda: len(server.engine._parking) == more, "the parking of the others")
+    until(lambda: server.engine._parking.count == more, "the parking of the others")
     return frontends
 
 
@@ -311,7 +311,7 @@ def test_parked_requests_are_served_in_order(held, monkeypatch):
         slow = saturate(server, held, 2, 0)
         for number in range(10):
             slow += begin(server, f"/held?{number}")
-            until(lambda: len(server.engine._parking) == number + 1, "the parking")  # noqa: B023
+            until(lambda: server.engine._parking.count == number + 1, "the parking")  # noqa: B023
         held.gate.set()
         finish(slow)
     assert order == [str(number) for number in range(10)]
@@ -323,7 +323,7 @@ def test_request_that_finds_no_thread_in_time_is_answered_503(held, monkeypatch,
     with Running(held, "scgi", *{protocol} - {"scgi"}, threads=2, queue_timeout=0.2) as server:
         slow = saturate(server, held, 2, 0)
         late = begin(server, *["/held"] * 3, protocol=protocol)
-        until(lambda: len(server.engine._parking) == 3, "the parking")
+        until(lambda: server.engine._parking.count == 3, "the parking")
         waited = time.monotonic() + 0.3
         until(lambda: time.monotonic() > waited)
         held.gate.set()
@@ -431,7 +431,7 @@ def test_requests_about_as_long_as_the_watchdog_looks(threads):
             raise failures[0]
         engine = server.engine
         until(lambda: engine.leader is not None and len(engine._idle) == engine._threads - 1)
-        assert not engine._parking
+        assert not engine._parking.count
         assert engine.open_connections() == 8 * len(KEEPING)
     assert max(most) <= threads
     assert server.log.lines() == []

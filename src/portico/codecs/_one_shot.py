@@ -86,7 +86,8 @@ class OneShotServer:
         """Decode *data*, all octets so far; calls `_hold` or `_begin` and returns its result."""
         raise NotImplementedError
 
-    def _encode_head(self, status: str, headers: list[tuple[str, str]]) -> bytes:
+    @staticmethod
+    def _encode_head(status: str, headers: list[tuple[str, str]]) -> bytes:
         raise NotImplementedError
 
     def receive_data(self, data: bytes) -> list[Event]:
@@ -119,6 +120,9 @@ class OneShotServer:
     def _begin(self, environ: dict[str, str], data: bytes, at: int, length: int) -> list[Event]:
         """Report a request whose body of *length* octets begins in *data* at *at*."""
         self._held = None
+        if not length and len(data) == at:
+            self._state = DONE
+            return [RequestReceived(0, environ, b"", True)]
         end = at + length
         if len(data) >= end:
             self._state = DONE

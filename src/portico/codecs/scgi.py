@@ -66,8 +66,7 @@ class ServerCodec(OneShotServer):
 
     protocol = "scgi"
 
-    def _encode_head(self, status: str, headers: list[tuple[str, str]]) -> bytes:
-        return encode_cgi(status, headers)
+    _encode_head = staticmethod(encode_cgi)
 
     def _receive_head(self, data: bytes) -> list[Event]:
         colon = data.find(b":", 0, _MAX_DIGITS + 1)
@@ -94,27 +93,35 @@ class ServerCodec(OneShotServer):
             return self._hold(data, end + 1)
         if data[end] != 0x2C:
             raise RemoteProtocolError("netstring without its comma", section=_NETSTRING)
-        environ = self._decode_headers(data[colon + 1 : end])
-        return self._begin(environ, data, end + 1, _body_length(environ))
+        strings = _split(data[colon + 1 : end], 2 * limits.max_params)
+        # Taking both from one iterator: 0.75 of the time of zipping two slices.
+        each = iter(strings)
+        environ = dict(zip(each, each))  # noqa: B905 - `_split` gives an even number, or too many
+        size = len(strings)
+        if len(environ) * 2 != size or "" in environ:
+            environ = self._mend(strings)
+        if "SCGI" not in environ or environ["SCGI"] != "1":
+            raise RemoteProtocolError(
+                "SCGI header missing or not 1", section=_HEADERS, status_hint=400
+            )
+        announced = environ.get("CONTENT_LENGTH", "")
+        body = 0 if announced == "0" else content_length(announced)
+        if "HTTP_CONTENT_LENGTH" in environ:
+            body = _mend_length(environ, body)
+        return self._begin(environ, data, end + 1, body)
 
-    def _decode_headers(self, block: bytes) -> dict[str, str]:
-        max_strings = 2 * self._limits.max_params
-        strings = _split(block, max_strings)
-        if len(strings) > max_strings:
+    def _mend(self, strings: list[str]) -> dict[str, str]:
+        """Look again at headers that are no plain list of different names."""
+        if len(strings) > 2 * self._limits.max_params:
             raise LimitExceeded(
                 f"more than {self._limits.max_params} SCGI headers",
                 option="max_params",
                 section=_HEADERS,
                 status_hint=431,
             )
-        # Taking both from one iterator: 0.75 of the time of zipping two slices.
-        each = iter(strings)
-        environ = dict(zip(each, each, strict=True))
-        if "" in environ:
+        if "" in strings[::2]:
             raise _empty_name()
-        if len(environ) * 2 != len(strings):
-            environ = _merge(strings)
-        return environ
+        return _merge(strings)
 
 
 def _merge(strings: list[str]) -> dict[str, str]:
@@ -127,21 +134,17 @@ def _merge(strings: list[str]) -> dict[str, str]:
     return merge(list(zip(names, strings[1::2], strict=True)))
 
 
-def _body_length(environ: dict[str, str]) -> int:
-    """Check what SCGI demands of *environ*; corrects its CONTENT_LENGTH where nginx is wrong.
+def _mend_length(environ: dict[str, str], length: int) -> int:
+    """Correct the CONTENT_LENGTH of *environ*, *length*, where nginx is wrong about it.
 
     Returns:
         Octets of the body.
     """
-    if environ.get("SCGI") != "1":
-        raise RemoteProtocolError("SCGI header missing or not 1", section=_HEADERS, status_hint=400)
-    length = content_length(environ.get("CONTENT_LENGTH", ""))
-    sent = environ.get("HTTP_CONTENT_LENGTH")
+    sent = environ["HTTP_CONTENT_LENGTH"]
     # nginx 1.22.1 with "scgi_request_buffering off" announces only what it has read of the body
     # when it writes the head, and sends the whole body all the same (observed).
     if (
-        sent is not None
-        and sent != environ["CONTENT_LENGTH"]
+        sent != environ["CONTENT_LENGTH"]
         and "HTTP_TRANSFER_ENCODING" not in environ
         and _is_nginx(environ)
     ):

@@ -76,8 +76,6 @@ class EnvironRules:
 
     def __init__(self, base: Mapping[str, object], mounting: Mounting | None = None) -> None:
         self._mounting = mounting
-        # whether the two paths stay as they are where both are well formed and no repair looks at
-        # their server: 2 µs saved with nginx's own scgi_params and uwsgi_params
         self._trusts_paths = mounting is None or mounting.prefix is None
         self._http = {**base, "wsgi.url_scheme": "http"}
         self._https = {**base, "wsgi.url_scheme": "https"}
@@ -91,45 +89,58 @@ class EnvironRules:
         """
         if not self._plain.issuperset(environ):
             self._clean(environ)
-        get = environ.get
-        length = get("CONTENT_LENGTH")
-        if length is not None and not (length.isdecimal() and len(length) < 19):
-            del environ["CONTENT_LENGTH"]
+        # Asked for with "in", then taken with []: 18 ns where get() costs 45 and finds nothing.
+        if "CONTENT_LENGTH" in environ:
+            length = environ["CONTENT_LENGTH"]
+            if not (length.isdecimal() and len(length) < 19):
+                del environ["CONTENT_LENGTH"]
         # "none" when empty, as nginx and IIS send them; a loop over the names costs 0.1 µs more
-        if get("CONTENT_TYPE") == "":
+        if "CONTENT_TYPE" in environ and not environ["CONTENT_TYPE"]:
             del environ["CONTENT_TYPE"]
-        if get("REMOTE_USER") == "":
+        if "REMOTE_USER" in environ and not environ["REMOTE_USER"]:
             del environ["REMOTE_USER"]
-        if get("AUTH_TYPE") == "":
+        if "AUTH_TYPE" in environ and not environ["AUTH_TYPE"]:
             del environ["AUTH_TYPE"]
-        if get("REMOTE_HOST") == "":
+        if "REMOTE_HOST" in environ and not environ["REMOTE_HOST"]:
             del environ["REMOTE_HOST"]
-        if not (
-            get("REQUEST_METHOD") in _METHODS
-            and get("SERVER_NAME")
-            and get("SERVER_PORT")
-            and get("SERVER_PROTOCOL")
-            and "QUERY_STRING" in environ
-        ):
+        try:
+            whole = (
+                environ["REQUEST_METHOD"] in _METHODS
+                and environ["SERVER_NAME"]
+                and environ["SERVER_PORT"]
+                and environ["SERVER_PROTOCOL"]
+                and "QUERY_STRING" in environ
+            )
+        except KeyError:
+            whole = False
+        if not whole:
             self._complete(environ)
-        script = get("SCRIPT_NAME")
-        info = get("PATH_INFO")
-        if (
-            not info
-            or info[0] != "/"
-            or (script and (script[0] != "/" or script[-1] == "/"))
-            or not self._trusts_paths
-            or ("SCRIPT_FILENAME" in environ and environ["SCRIPT_FILENAME"][:6] == "proxy:")
-            or get("SERVER_SOFTWARE", "")[:14] == "Microsoft-IIS/"
-        ):
+        if not self._are_paths_right(environ):
             self.mounting().apply(environ)
-        elif script is None:
-            environ["SCRIPT_NAME"] = ""
         complete: dict[str, object] = environ  # type: ignore[assignment] # the same dict, widened
-        https = get("HTTPS")
-        secure = _is_on(https) if https else get("REQUEST_SCHEME") == "https"
+        if environ.get("HTTPS"):
+            secure = _is_on(environ["HTTPS"])
+        else:
+            secure = "REQUEST_SCHEME" in environ and environ["REQUEST_SCHEME"] == "https"
         complete.update(self._https if secure else self._http)
         return complete
+
+    def _are_paths_right(self, environ: dict[str, str]) -> bool:
+        """Whether the two paths are well formed, and no repair would look at their server.
+
+        Adds a missing SCRIPT_NAME. It saves 2 µs with nginx's own scgi_params and uwsgi_params.
+        """
+        if "PATH_INFO" not in environ or environ["PATH_INFO"][:1] != "/" or not self._trusts_paths:
+            return False
+        if "SCRIPT_FILENAME" in environ and environ["SCRIPT_FILENAME"][:6] == "proxy:":
+            return False
+        if "SERVER_SOFTWARE" in environ and environ["SERVER_SOFTWARE"][:10] == "Microsoft-":
+            return False
+        if "SCRIPT_NAME" not in environ:
+            environ["SCRIPT_NAME"] = ""
+            return True
+        script = environ["SCRIPT_NAME"]
+        return not script or (script[0] == "/" and script[-1] != "/")
 
     def mounting(self) -> Mounting:
         """Give the mounting rules, with their counts."""

@@ -6,7 +6,7 @@ Errors of the application go to ``wsgi.errors``; who serves decides where that l
 from __future__ import annotations
 
 from portico.errors import ApplicationError, LimitExceeded, RequestAborted
-from portico.head import check_headers, check_status
+from portico.head import COMMON_STATUSES, check_headers, check_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -144,7 +144,8 @@ class Response:
                 exc_info = None  # breaks the cycle through this frame
         elif self.status:
             raise ApplicationError("start_response was called a second time without exc_info")
-        check_status(status)
+        if type(status) is not str or status not in COMMON_STATUSES:
+            check_status(status)
         length = check_headers(headers)
         self.status = status if len(status) > 3 else status + " "
         self._headers = headers[:]
@@ -410,9 +411,10 @@ def run_response(
             result = application(environ, response.start_response)
             response.run(result)
         finally:
-            close = getattr(result, "close", None)
-            if close is not None:
-                close()
+            if type(result) is not list:  # which has none
+                close = getattr(result, "close", None)
+                if close is not None:
+                    close()
     except RequestAborted:
         raise
     except Exception as error:  # noqa: BLE001 - whatever an application raises is answered

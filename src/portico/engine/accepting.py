@@ -84,7 +84,7 @@ class Accepting:
 
     def accept(self, gate: Gate, worker: Worker) -> Connection | None:
         """Take a connection, in the leader, *worker*; None if there is none, or none may stay."""
-        if (len(self._items) > self._roomy or self._parking) and self._is_full():
+        if (len(self._items) > self._roomy or self._parking.count) and self._is_full():
             return None
         listener = gate.listener
         try:

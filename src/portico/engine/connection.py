@@ -79,7 +79,7 @@ ROLES = {"responder": RESPONDER, "authorizer": AUTHORIZER, "filter": FILTER}
 
 
 #: The input of every request without a body: it has no state to share.
-_NO_BODY = RequestBody()
+NO_BODY = RequestBody()
 
 
 class Connection(Stream):
@@ -404,9 +404,7 @@ class Connection(Stream):
             target = target_of(event.environ)
         try:
             environ = gate.rules.finish(event.environ)
-            if event.complete and not event.body:
-                environ["wsgi.input"] = _NO_BODY
-            else:
+            if event.body or not event.complete:
                 environ["wsgi.input"] = self._open_body(event)
         except RemoteProtocolError as error:
             self._answer_error(error, event)
@@ -876,5 +874,6 @@ class Connection(Stream):
         """Close: with a reset where the response was broken off."""
         if self._reset:
             self.reset()
-        else:
-            self.close()
+        elif self.fd >= 0:
+            fd, self.fd = self.fd, -1
+            os.close(fd)

@@ -11,7 +11,7 @@ from portico.codecs import AUTO, PROTOCOLS, server_codec_maker
 from portico.core.environ import EnvironRules
 from portico.core.mount import EXAMPLES, Mounting
 from portico.core.response import FileWrapper, run_response
-from portico.engine.connection import ROLES
+from portico.engine.connection import NO_BODY, ROLES
 from portico.errors import ConfigError
 from portico.limits import Limits
 
@@ -72,7 +72,7 @@ class Gate:
         self.protocol = PROTOCOLS.get(protocol, protocol)
         self.errors_to_frontend = _takes_errors(protocol, settings)
         self.make_codec = _codec_maker(protocol, listener, settings)
-        base = base_keys(self.protocol, self.name, settings, more)
+        base = {"wsgi.input": NO_BODY, **base_keys(self.protocol, self.name, settings, more)}
         for name in settings.disable_repairs:
             if name not in EXAMPLES:
                 raise ConfigError(

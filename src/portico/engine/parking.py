@@ -19,18 +19,19 @@ RESERVE_SECONDS = 1.0
 class Parking:
     """Two queues, oldest first: requests known to be slow, and those never tried.
 
-    All methods but `is_reserved` and the length are called under the engine's lock.
+    All methods but `is_reserved` are called under the engine's lock.
+
+    Attributes:
+        count: How many wait; the leader reads it at each turn, without the lock.
     """
 
-    __slots__ = ("_overdue_at", "_slow", "_untried")
+    __slots__ = ("_overdue_at", "_slow", "_untried", "count")
 
     def __init__(self) -> None:
         self._slow: deque[tuple[float, Connection]] = deque()
         self._untried: deque[Connection] = deque()
         self._overdue_at = 0.0
-
-    def __len__(self) -> int:
-        return len(self._slow) + len(self._untried)
+        self.count = 0
 
     def __iter__(self) -> Iterator[Connection]:
         yield from (connection for _, connection in self._slow)
@@ -42,12 +43,14 @@ class Parking:
             self._untried.append(connection)
         else:
             self._slow.append((now, connection))
+        self.count += 1
 
     def take(self, now: float) -> Connection:
         """Choose one, which must be there: one that may be short before one that is slow.
 
         A slow one that has waited long goes before both.
         """
+        self.count -= 1
         if self._untried and not (self._slow and self._slow[0][0] < now - RESERVE_SECONDS):
             return self._untried.popleft()
         return self._slow.popleft()[1]
@@ -83,6 +86,7 @@ class Parking:
             late.append(slow.popleft()[1])
         while untried and untried[0].deadline <= now:
             late.append(untried.popleft())
+        self.count -= len(late)
         return late
 
     def late_at(self) -> float:
@@ -95,4 +99,5 @@ class Parking:
         everyone = list(self)
         self._slow.clear()
         self._untried.clear()
+        self.count = 0
         return everyone

@@ -142,13 +142,14 @@ class Stream:
         """
         if self.fd < 0:
             return
-        sock = _Socket(socket.AF_INET, socket.SOCK_STREAM, 0, self.fd)
         try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+            sock = _Socket(socket.AF_INET, socket.SOCK_STREAM, 0, self.fd)
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+            finally:
+                sock.detach()
         except OSError:  # the peer is gone, which the next call finds as well
             pass
-        finally:
-            sock.detach()
 
     def reset(self) -> None:
         """Close so that the peer sees an error, not an end of file, where the transport can.
