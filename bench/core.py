@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import marshal
 import platform
 import sys
 import tempfile
@@ -124,10 +125,9 @@ def plan(protocol: str, directory: str) -> dict[str, Any]:
     ):
         case: dict[str, Any] = {"name": f"{protocol} {kind}", "application": application}
         if protocol == "cgi":
-            case["environ"], case["body"] = environ, body.decode("latin-1")
+            case["environ"], case["body"] = environ, body
         elif protocol != REFERENCE:
-            sent = deliveries(protocol, environ, body)
-            case["deliveries"] = [octets.decode("latin-1") for octets in sent]
+            case["deliveries"] = deliveries(protocol, environ, body)
         cases.append(case)
     return {
         "protocol": protocol,
@@ -151,8 +151,8 @@ def count(
 def _count(protocol: str, source: Path, python: str) -> dict[str, callgrind.Part]:
     with tempfile.TemporaryDirectory(prefix="portico-core-") as directory:
         todo = plan(protocol, directory)
-        path = Path(directory, "plan.json")
-        path.write_text(json.dumps(todo))
+        path = Path(directory, "plan")
+        path.write_bytes(marshal.dumps(todo, 4))
         parts = callgrind.parts(source, [DRIVER, str(path)], python=python)
     names = [case["name"] for case in todo["cases"]]
     # what is between the marks of two cases is the preparation of the second
