@@ -303,16 +303,17 @@ def run_reference(plan: dict[str, Any]) -> None:
     mark()
 
 
-def main() -> None:
-    """Run what the plan says."""
+def main() -> dict[str, Any]:
+    """Run what the plan says, and give it."""
     with open(sys.argv[1], "rb") as file:  # noqa: PTH123 - pathlib takes long to import
-        plan = marshal.load(file)  # noqa: S302 - our own
+        plan: dict[str, Any] = marshal.load(file)  # noqa: S302 - our own
     if plan["protocol"] == "reference":
         run_reference(plan)
     elif plan["protocol"] == "cgi":
         serve_cgi(plan)
     else:
         serve_sockets(plan)
+    return plan
 
 
 if __name__ == "__main__":
