@@ -71,7 +71,7 @@ def environment(source: Path) -> dict[str, str]:
         "LC_ALL": "C.UTF-8",
         "PYTHONPATH": str(source),
         "PYTHONHASHSEED": "0",  # the order of names decides how often a dictionary looks again
-        "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX,-AVX2,-AVX2_Usable,-BMI1,-BMI2,-LZCNT,-MOVBE,-ERMS,-FSRM",
+        "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX,-AVX2,-AVX2_Usable,-AVX_Fast_Unaligned_Load,-BMI1,-BMI2,-LZCNT,-MOVBE,-ERMS,-FSRM",
     }
 
 
