@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -13,6 +12,13 @@ from typing import NamedTuple
 
 #: The function of libc at which a script tells callgrind that a part of it ends: `os.getppid`.
 MARK = "getppid"
+
+#: What glibc is to do without when it chooses how to copy: not every processor has it, and an
+#: octet moved by ERMS counts as an instruction.
+_UNUSED = (
+    "AVX", "AVX2", "AVX2_Usable", "AVX_Fast_Unaligned_Load", "AVX512VL", "BMI1", "BMI2", "ERMS",
+    "FSRM", "LZCNT", "MOVBE",
+)  # fmt: skip
 
 #: Seconds that one run may take; it takes three, on a quiet machine.
 _MOST_SECONDS = 300
@@ -42,8 +48,8 @@ def missing() -> bool:
 def command(directory: str, *options: str, python: str = sys.executable) -> list[str]:
     """Give the words that let valgrind count a Python, and whatever that forks."""
     return [
-        shutil.which("valgrind") or "valgrind", "--tool=callgrind", f"--callgrind-out-file={directory}/out.%p", *options,
-        python,
+        shutil.which("valgrind") or "valgrind", "--tool=callgrind",
+        f"--callgrind-out-file={directory}/out.%p", *options, python,
     ]  # fmt: skip
 
 
@@ -63,25 +69,26 @@ def environment(source: Path) -> dict[str, str]:
     """Give the whole environment of a script to count, with Portico from *source*.
 
     Nothing of the caller's is in it: the place of the stack depends on its length, and much else
-    on what it says. Valgrind itself shows each program the same processor; one without AVX2 has
-    another, so glibc is told to do without.
+    on what it says.
     """
     return {
         "PATH": "/usr/bin:/bin",
         "LC_ALL": "C.UTF-8",
         "PYTHONPATH": str(source),
         "PYTHONHASHSEED": "0",  # the order of names decides how often a dictionary looks again
-        "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX,-AVX2,-AVX2_Usable,-AVX_Fast_Unaligned_Load,-BMI1,-BMI2,-LZCNT,-MOVBE,-ERMS,-FSRM",
+        "GLIBC_TUNABLES": f"glibc.cpu.hwcaps={','.join(f'-{name}' for name in _UNUSED)}",
     }
 
 
-def parts(source: Path, script: list[str], *, python: str = sys.executable) -> list[Part]:
-    """Run *script*, a file and its arguments, and give what is between its marks.
+def parts(
+    script: list[str], environment: dict[str, str], *, python: str = sys.executable
+) -> list[Part]:
+    """Run a script and give what is between its marks.
 
     Args:
-        source: Directory that Portico is imported from.
         script: File and arguments.
-        python: The interpreter.
+        environment: As `environment` gives it, and what the script wants beside that.
+        python: The interpreter, which runs without `site`.
 
     Raises:
         CountingError: the script failed, or set fewer than two marks.
@@ -89,7 +96,7 @@ def parts(source: Path, script: list[str], *, python: str = sys.executable) -> l
     with tempfile.TemporaryDirectory(prefix="portico-count-") as directory:
         done = subprocess.run(
             [*command(directory, f"--dump-before={MARK}", python=python), "-S", *script],
-            env=environment(source), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
             timeout=_MOST_SECONDS, check=False,
         )  # fmt: skip
         if done.returncode:
@@ -134,8 +141,3 @@ def _read(path: Path) -> Part:
         elif line.startswith("summary:"):
             total = int(line.split()[1])
     return Part(total, by_function)
-
-
-def nice_python(path: str) -> str:
-    """Give the interpreter behind a virtual environment's link, so that all start alike."""
-    return os.path.realpath(path)

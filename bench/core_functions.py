@@ -78,12 +78,12 @@ def main() -> None:
     for case, counts in zip(plan["cases"], counter.found, strict=True):
         functions: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
         for code, numbers in counts.items():
-            if code.co_filename != OWN and code.co_filename != __file__:
+            if code.co_filename not in {OWN, __file__}:
                 total = functions[name(code)]
                 for at, number in enumerate(numbers):
                     total[at] += number / plan["counted"]
         cases[case["name"]] = functions
-    json.dump(cases, sys.__stdout__)
+    print(json.dumps(cases))
 
 
 if __name__ == "__main__":

@@ -60,7 +60,9 @@ def hello(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[b
 
 def page(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
     """Read what was posted and answer a page with six headers."""
-    environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+    form = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+    if form[-5:] != b"&end=":
+        raise ValueError(form)
     start_response("200 OK", PAGE_HEADERS)
     return [PAGE]
 
@@ -72,40 +74,51 @@ class Connection:
     """What stands for the engine's: gives a codec what the peer sent, and is the core's sink.
 
     It does what `engine.connection` does between codec and core, and nothing else of it: no
-    system call, no deadline, no tally.
+    system call, no deadline, no tally. Protocols that keep connections have one codec for all
+    requests, the others one for each.
 
     Attributes:
         answer: What the codec made of the last response.
     """
 
-    __slots__ = ("_codec", "_later", "_request_id", "answer")
+    __slots__ = (
+        "_application", "_codec", "_deliveries", "_later", "_make", "_request_id", "_rules",
+        "answer",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(
+        self, make: Callable[[], ServerCodec], rules: EnvironRules, case: dict[str, Any]
+    ) -> None:
+        self._make = make
+        self._codec = make()
+        self._rules = rules
+        self._deliveries: list[bytes] = case["deliveries"]
+        self._application = APPLICATIONS[case["application"]]
         self._later: list[bytes] = []
         self._request_id = 0
         self.answer = b""
 
-    def serve(
-        self,
-        codec: ServerCodec,
-        deliveries: list[bytes],
-        rules: EnvironRules,
-        application: Callable[..., Any],
-    ) -> None:
-        """Serve the one request that *deliveries* bring."""
-        self._codec = codec
-        event: Any = codec.receive_data(deliveries[0])[0]
+    def serve(self, number: int) -> None:
+        """Serve the request *number* times."""
+        kept = self._codec.keep_open
+        for _ in range(number):
+            if not kept:
+                self._codec = self._make()
+            self._serve()
+
+    def _serve(self) -> None:
+        codec = self._codec
+        event: Any = codec.receive_data(self._deliveries[0])[0]
         codec.data_to_send()
         self._request_id = event.request_id
-        environ: dict[str, Any] = rules.finish(event.environ)
+        environ: dict[str, Any] = self._rules.finish(event.environ)
         if event.complete:
-            body = RequestBody(event.body) if event.body else NO_BODY
+            environ["wsgi.input"] = RequestBody(event.body) if event.body else NO_BODY
         else:
-            self._later = deliveries[1:]
-            body = RequestBody(event.body, self.feed)
-        environ["wsgi.input"] = body
+            self._later = self._deliveries[1:]
+            environ["wsgi.input"] = RequestBody(event.body, self.feed)
         environ["portico.client_gone"] = self.peer_gone
-        run_response(Response(environ, self), application, environ)
+        run_response(Response(environ, self), self._application, environ)
 
     def feed(self) -> bytes:
         """Give the next octets of the body."""
@@ -147,13 +160,59 @@ class Connection:
 NO_BODY = RequestBody()
 
 
-def serve_sockets(plan: dict[str, Any]) -> None:
-    """Count the requests of a protocol whose connections a codec decodes."""
-    from portico.codecs import server_codec_maker  # noqa: PLC0415 - CGI has none
-    from portico.limits import Limits  # noqa: PLC0415 - likewise
+class Script:
+    """What stands for a web server that starts CGI scripts: `portico.cgi.run`, again and again.
 
-    make = server_codec_maker(plan["protocol"], Limits())
-    rules = EnvironRules(
+    All of it runs but imports. The pipes are files here, and each run's output is closed behind it.
+    """
+
+    def __init__(self, plan: dict[str, Any], case: dict[str, Any]) -> None:
+        from portico import cgi  # noqa: PLC0415 - the other protocols need none of it
+
+        self._run = cgi.run
+        self._application = APPLICATIONS[case["application"]]
+        os.environb.clear()
+        for name, value in case["environ"].items():
+            os.environb[name.encode("latin-1")] = value.encode("latin-1")
+        with open(plan["body"], "wb") as file:  # noqa: PTH123 - pathlib takes long to import
+            file.write(case["body"])
+        body = os.open(plan["body"], os.O_RDONLY)
+        os.dup2(body, 0)
+        os.close(body)
+        self._answers = os.open(plan["answers"], os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        self._wire = os.dup(0)  # the number that each run's output gets
+        os.close(self._wire)
+
+    @property
+    def answer(self) -> bytes:
+        """What the last run wrote."""
+        return os.pread(self._answers, 65_536, 0)
+
+    def serve(self, number: int) -> None:
+        """Serve the request *number* times."""
+        for _ in range(number):
+            os.lseek(0, 0, 0)
+            os.dup2(self._answers, 1)
+            os.ftruncate(1, 0)
+            os.lseek(1, 0, 0)
+            self._run(self._application)
+            os.close(self._wire)
+
+
+class Reference:
+    """What stands for the Python: how much code its compiler made of a slice, an entry, a call."""
+
+    answer = b""
+
+    def serve(self, number: int) -> None:
+        """Run the reference *number* times."""
+        for _ in range(number):
+            self.answer = reference()
+
+
+def rules(protocol: str) -> EnvironRules:
+    """Give rules with the keys that `engine.gate` has."""
+    return EnvironRules(
         {
             "wsgi.version": (1, 0),
             "wsgi.multithread": True,
@@ -163,80 +222,24 @@ def serve_sockets(plan: dict[str, Any]) -> None:
             "wsgi.file_wrapper": FileWrapper,
             "wsgi.input_terminated": True,
             "portico.role": "responder",
-            "portico.protocol": plan["protocol"],
-            "portico.bind": f"{plan['protocol']}://127.0.0.1:4000",
+            "portico.protocol": protocol,
+            "portico.bind": f"{protocol}://127.0.0.1:4000",
             "portico.version": "0.1",
         }
     )
-    connection = Connection()
-    for case in plan["cases"]:
-        deliveries = case["deliveries"]
-        application = APPLICATIONS[case["application"]]
-        codec = make()
-        kept = codec.keep_open
-
-        def serve(number: int) -> None:
-            nonlocal codec
-            for _ in range(number):
-                if not kept:
-                    codec = make()
-                connection.serve(codec, deliveries, rules, application)  # noqa: B023 - called here
-
-        serve(plan["before"])
-        check(connection.answer, case)
-        gc.collect()
-        gc.freeze()
-        mark()
-        serve(plan["counted"])
-        mark()
-        check(connection.answer, case)
 
 
-def serve_cgi(plan: dict[str, Any]) -> None:
-    """Count what `portico.cgi.run` does once all is imported.
+def requests(plan: dict[str, Any], case: dict[str, Any]) -> Connection | Script | Reference:
+    """Give what serves the requests of *case*."""
+    protocol = plan["protocol"]
+    if protocol == "reference":
+        return Reference()
+    if protocol == "cgi":
+        return Script(plan, case)
+    from portico.codecs import server_codec_maker  # noqa: PLC0415 - CGI has none
+    from portico.limits import Limits  # noqa: PLC0415 - likewise
 
-    Its pipes are files here, and each run's is closed behind it.
-    """
-    from portico import cgi  # noqa: PLC0415 - the others need none of it
-
-    for case in plan["cases"]:
-        application = APPLICATIONS[case["application"]]
-        os.environb.clear()
-        for name, value in case["environ"].items():
-            os.environb[name.encode("latin-1")] = value.encode("latin-1")
-        with open(plan["body"], "wb") as file:  # noqa: PTH123 - pathlib takes long to import
-            file.write(case["body"])
-        body = os.open(plan["body"], os.O_RDONLY)
-        answers = os.open(plan["answers"], os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-        os.dup2(body, 0)
-        free = os.dup(0)  # the number that the response's descriptor gets
-        os.close(free)
-
-        def serve(number: int) -> None:
-            for _ in range(number):
-                os.lseek(0, 0, 0)
-                os.dup2(answers, 1)  # noqa: B023 - called here
-                os.ftruncate(1, 0)
-                os.lseek(1, 0, 0)
-                cgi.run(application)  # noqa: B023 - called here
-                os.close(free)  # noqa: B023 - called here
-
-        serve(plan["before"])
-        check(os.pread(answers, 1 << 20, 0), case)
-        gc.collect()
-        gc.freeze()
-        mark()
-        serve(plan["counted"])
-        mark()
-        check(os.pread(answers, 1 << 20, 0), case)
-
-
-def check(answer: bytes, case: dict[str, Any]) -> None:
-    """End the process where the application did not answer."""
-    want = HELLO if case["application"] == "hello" else PAGE
-    # AJP cuts the page in two
-    if want[:1000] not in answer or len(answer) < len(want):
-        sys.exit(f"{case['name']}: the answer is {answer[:200]!r}")
+    return Connection(server_codec_maker(protocol, Limits()), rules(protocol), case)
 
 
 class Item:
@@ -251,13 +254,9 @@ class Item:
 
 
 def reference() -> bytes:
-    """Do some of each kind of work that a request is made of; never to be changed.
-
-    Its count stands for the Python that runs it: how much code its compiler made of a slice, a
-    dictionary's entry, a call. AJP and FastCGI are loops of slices, SCGI is one split.
-    """
+    """Do some of each kind of work that a request is made of; never to be changed."""
     text = REFERENCE.decode("latin-1")
-    found: dict[str, str] = {}
+    found: dict[str, object] = {}
     at = 0
     size = len(text)
     while at < size:
@@ -269,7 +268,7 @@ def reference() -> bytes:
     items = []
     for place in range(12):
         value = get(f"NAME_{place}")
-        if value is not None and value.isascii() and value[:1] != "/":
+        if type(value) is str and value.isascii() and value[:1] != "/":
             items.append(Item("name", value, place))
     found.update(REFERENCE_BASE)
     lines = "".join([f"{item.name}: {item.value}\r\n" for item in items])
@@ -288,31 +287,20 @@ REFERENCE = b"".join(
 REFERENCE_BASE = {f"base.{at}": at for at in range(12)}
 
 
-def run_reference(plan: dict[str, Any]) -> None:
-    """Count the reference."""
-
-    def serve(number: int) -> None:
-        for _ in range(number):
-            reference()
-
-    serve(plan["before"])
-    gc.collect()
-    gc.freeze()
-    mark()
-    serve(plan["counted"])
-    mark()
-
-
 def main() -> dict[str, Any]:
     """Run what the plan says, and give it."""
     with open(sys.argv[1], "rb") as file:  # noqa: PTH123 - pathlib takes long to import
         plan: dict[str, Any] = marshal.load(file)  # noqa: S302 - our own
-    if plan["protocol"] == "reference":
-        run_reference(plan)
-    elif plan["protocol"] == "cgi":
-        serve_cgi(plan)
-    else:
-        serve_sockets(plan)
+    for case in plan["cases"]:
+        served = requests(plan, case)
+        served.serve(plan["before"])
+        gc.collect()
+        gc.freeze()
+        mark()
+        served.serve(plan["counted"])
+        mark()
+        if case["answer"] not in served.answer:
+            sys.exit(f"{case['name']}: the answer is {served.answer[:200]!r}")
     return plan
 
 
