@@ -10,8 +10,9 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-#: The function of libc at which a script tells callgrind that a part of it ends: `os.getppid`.
-MARK = "getppid"
+#: The function of libc at which a script tells callgrind that a part of it ends, `os.getppid`; and
+#: its name where libc's own symbols are installed.
+_MARKS = ("getppid", "__getppid")
 
 #: What glibc is to do without when it chooses how to copy: not every processor has it, and an
 #: octet moved by ERMS counts as an instruction.
@@ -93,9 +94,10 @@ def parts(
     Raises:
         CountingError: the script failed, or set fewer than two marks.
     """
+    options = [f"--dump-before={name}" for name in _MARKS]
     with tempfile.TemporaryDirectory(prefix="portico-count-") as directory:
         done = subprocess.run(
-            [*command(directory, f"--dump-before={MARK}", python=python), "-S", *script],
+            [*command(directory, *options, python=python), "-S", *script],
             env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
             timeout=_MOST_SECONDS, check=False,
         )  # fmt: skip
