@@ -243,19 +243,22 @@ def show_functions(protocols: Sequence[str], there: Path | None) -> None:
         in_python = functions(protocol, SOURCE)
         in_python_there = functions(protocol, there) if there else {}
         for case, here in in_python.items():
-            print(f"\n{case}, in Python{'calls':>29}{'bytecodes':>20}{'calls of C':>20}")
+            _print_head(f"{case}, in Python", "calls", "bytecodes", "calls of C")
             _print_rows(here, in_python_there.get(case), by=1)
-            print(f"\n{case}, in C{'instructions':>56}")
-            before = (
-                {name: [own] for name, own in in_c_there[case].by_function.items()}
-                if there
-                else None
-            )
-            _print_rows({name: [own] for name, own in in_c[case].by_function.items()}, before, by=0)
+            _print_head(f"{case}, in C", "instructions")
+            _print_rows(_rows(in_c[case]), _rows(in_c_there[case]) if there else None, by=0)
+
+
+def _rows(part: callgrind.Part) -> dict[str, list[float]]:
+    return {name: [own] for name, own in part.by_function.items()}
 
 
 #: Rows of a table; the rest together is little.
 _MOST_ROWS = 25
+
+
+def _print_head(what: str, *columns: str) -> None:
+    print(f"\n{what:60}" + "".join(f"{column:>16}" for column in columns))
 
 
 def _print_rows(
@@ -325,6 +328,8 @@ def main() -> int:
 def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Do what was asked for; gives the exit status."""
     there = Path(options.against).resolve() / "src" if options.against else None
+    if there and not there.is_dir():
+        parser.error(f"no checkout of Portico: {there} is no directory")
     if options.record:
         for python in options.names or [sys.executable]:
             seen = counts(python)
