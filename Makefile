@@ -1,6 +1,7 @@
 # make demo   see a page that a WSGI application serves behind a web server
 # make test   everything: lint, types, contracts, unit tests, every web server
 # make check  the quick part of it, in under two minutes
+# make budget  instructions of a request in codec and core, against what is on record
 # make soak   reloads and stops under load for SOAK_SECONDS=600
 # make fuzz   coverage-guided fuzzing: FUZZ_SECONDS=60 a target, FUZZ_TARGET=ajp-server for one
 .POSIX:
@@ -39,6 +40,9 @@ soak: environment
 	SOAK_SECONDS="$(SOAK_SECONDS)" $(BIN)/pytest -o faulthandler_timeout=0 \
 	    tests/supervisor/test_no_request_is_lost.py
 
+budget: environment
+	$(BIN)/python bench/core.py
+
 bench:
 	@tools/environment.sh .venv-bench bench
 	.venv-bench/bin/python bench/serve.py
@@ -60,4 +64,4 @@ clean:
 	rm -rf $(VENV) .venv-bench .venv-fuzz build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache \
 	    .hypothesis .coverage
 
-.PHONY: demo check test soak bench fuzz environment clean
+.PHONY: demo check test soak budget bench fuzz environment clean

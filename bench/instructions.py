@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -28,6 +26,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import callgrind
 from portico.codecs import client_codec
 from portico.events import ResponseEnded
 from portico.limits import Limits
@@ -94,21 +93,6 @@ def ask(port: int, protocol: str, number: int) -> None:
         sock.close()
 
 
-def counting(directory: str) -> list[str]:
-    """Give the words that let valgrind count a Python, and whatever that forks."""
-    return [
-        "valgrind", "--tool=callgrind", f"--callgrind-out-file={directory}/out.%p", sys.executable,
-    ]  # fmt: skip
-
-
-def counted(said: str) -> int:
-    """Add up what valgrind says that it has counted, in all processes."""
-    found = re.findall(r"Collected : (\d+)", said)
-    if not found:
-        sys.exit(f"valgrind counted nothing:\n{said}")
-    return sum(map(int, found))
-
-
 def count(source: Path, protocol: str, number: int, workers: int = 0) -> int:
     """Serve *number* requests by the Portico in *source* under valgrind; gives instructions."""
     with socket.socket() as probe:
@@ -117,7 +101,7 @@ def count(source: Path, protocol: str, number: int, workers: int = 0) -> int:
     start = ["-c", WITHOUT_TELLING] if workers else ["-m", "portico"]
     with tempfile.TemporaryDirectory(prefix="portico-bench-") as directory:
         process = subprocess.Popen(
-            [*counting(directory), *start, "serve", str(HERE / "application.py"),
+            [*callgrind.command(directory), *start, "serve", str(HERE / "application.py"),
              "--bind", f"{protocol}://127.0.0.1:{port}", "--threads", "1",
              "--log-level", "warning", "--workers", str(workers)],
             env={**os.environ, "PYTHONPATH": str(source), "PYTHONHASHSEED": "0"},
@@ -134,7 +118,7 @@ def count(source: Path, protocol: str, number: int, workers: int = 0) -> int:
         finally:
             process.send_signal(signal.SIGTERM)
             said = process.communicate(timeout=120)[1]
-    return counted(said)
+    return callgrind.collected(said)
 
 
 def cost(source: Path, protocol: str, workers: int = 0) -> float:
@@ -149,13 +133,13 @@ def cost_of_telling(source: Path) -> float:
     for number in (10, 110):
         with tempfile.TemporaryDirectory(prefix="portico-bench-") as directory:
             done = subprocess.run(
-                [*counting(directory), "-c", TELLING.format(number=number)],
+                [*callgrind.command(directory), "-c", TELLING.format(number=number)],
                 env={**os.environ, "PYTHONPATH": str(source), "PYTHONHASHSEED": "0"},
                 stderr=subprocess.PIPE, text=True, check=False,
             )  # fmt: skip
         if done.returncode:
             sys.exit(done.stderr)
-        found.append(counted(done.stderr))
+        found.append(callgrind.collected(done.stderr))
     return (found[1] - found[0]) / 100
 
 
@@ -180,7 +164,7 @@ def main() -> int:
     parser.add_argument("--against", metavar="CHECKOUT", help="an earlier Portico to compare with")
     parser.add_argument("--parent", action="store_true", help="compare with a worker")
     options = parser.parse_args()
-    if not shutil.which("valgrind"):
+    if callgrind.missing():
         parser.error("valgrind must be installed (Debian: apt-get install valgrind)")
     here = HERE.parent / "src"
     there = Path(options.against).resolve() / "src" if options.against else None

@@ -26,6 +26,7 @@ need libtomcat10-java /usr/share/java/tomcat10-catalina.jar
 need systemd /usr/bin/systemd-analyze
 need procps /bin/kill
 need strace /usr/bin/strace
+need valgrind /usr/bin/valgrind
 need default-jre-headless /usr/bin/java
 [ -n "$missing" ] || exit 0
 
