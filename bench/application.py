@@ -65,11 +65,13 @@ def chunks(environ, start_response):
 
 
 def upload(environ, start_response):
-    """Read what was sent and tell its length."""
+    """Read what was sent, no further than the protocol says, and tell its length."""
     read = environ["wsgi.input"].read
+    left = int(environ["CONTENT_LENGTH"])
     length = 0
-    while block := read(READ_BYTES):
+    while left and (block := read(min(left, READ_BYTES))):
         length += len(block)
+        left -= len(block)
     answer = b"%d\n" % length
     start_response("200 OK", _headers("text/plain", answer))
     return [answer]
@@ -78,9 +80,11 @@ def upload(environ, start_response):
 def digest(environ, start_response):
     """Read what was sent and tell its SHA-256: what `upload` would cost too much."""
     read = environ["wsgi.input"].read
+    left = int(environ["CONTENT_LENGTH"])
     whole = sha256()
-    while block := read(READ_BYTES):
+    while left and (block := read(min(left, READ_BYTES))):
         whole.update(block)
+        left -= len(block)
     answer = whole.hexdigest().encode()
     start_response("200 OK", _headers("text/plain", answer))
     return [answer]

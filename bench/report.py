@@ -37,6 +37,9 @@ def case_table(results: Results, case: str) -> str:
         if name in found["refused"]:
             lines.append(f"{name:22}   no figure: {found['refused'][name]}")
             continue
+        if name in found["unable"]:
+            lines.append(f"{name:22}   not asked: {found['unable'][name]}")
+            continue
         cpu, rate, p50, p99, mib = (
             figures.figure(results, case, name, key) for key in ("cpu", "rate", "p50", "p99", "mib")
         )

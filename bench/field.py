@@ -1,0 +1,110 @@
+"""The servers under test of one site, and the web servers before them, while they run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import apache
+import tomcat
+from machinery import (
+    NotStarted,
+    free_port,
+    nginx_place,
+    start,
+    start_nginx,
+    wait_for,
+)
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from contestants import Contestant
+
+
+def say(text: str) -> None:
+    """Tell what is going on."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class Field:
+    """The servers of one site; they run until *stack* ends.
+
+    Attributes:
+        running: Those that came up.
+        roots: Their names, and the root of the process tree that each is measured by.
+        gateways: The ports that those with a port of their own listen on.
+        not_run: Those that did not come up, with the reason.
+        versions: Of those that are no package of this Python.
+        directory: Where all of them have their files.
+    """
+
+    def __init__(
+        self, stack: ExitStack, field: list[Contestant], site: Path, directory: Path
+    ) -> None:
+        self.running: list[Contestant] = []
+        self.roots: dict[str, int] = {}
+        self.gateways: dict[str, int] = {}
+        self.not_run: dict[str, str] = {}
+        self.versions: dict[str, str] = {}
+        self.directory = directory
+        self._stack = stack
+        self._site = site
+        self._nginx: list[tuple[str, str]] = []
+        self._apache: list[str] = []
+        self._wsgi: Path | None = None
+        for one in field:
+            try:
+                self._start(one)
+            except (NotStarted, OSError) as exc:
+                self.not_run[one.name] = str(exc)
+                say(f"{one.name} does not run: {exc}")
+            else:
+                self.running.append(one)
+        self._nginx_port = start_nginx(stack, directory, self._nginx) if self._nginx else 0
+        self._apache_port = self._start_apache() if self._apache else 0
+
+    def front(self, one: Contestant) -> int:
+        """Give the port of the web server before *one*."""
+        return self._apache_port if one.apache else self._nginx_port
+
+    def _start(self, one: Contestant) -> None:
+        if one.protocol == "wsgi":
+            module, packages, version = apache.mod_wsgi(self._site)
+            self._wsgi = module
+            self._apache.append(
+                apache.wsgi_place(self.directory, self._site, packages, one.threads)
+            )
+            self.versions[one.package] = version
+            return
+        port = free_port()
+        log = self.directory / f"{one.name}.log"
+        argv = one.argv(self._site, port)
+        if not argv:
+            argv = tomcat.prepare(self.directory / one.name, port, one.threads)
+            self.versions[one.package] = tomcat.version()
+        process = start(self._stack, argv, log, {"BENCH_SERVER": one.name, **one.environ})
+        wait_for(port, process, log)
+        self.roots[one.name] = process.pid
+        self.gateways[one.name] = port
+        if one.apache:
+            self._apache.append(apache.ajp_place(one.name, port))
+        else:
+            self._nginx.append(nginx_place(one.protocol, one.name, port, kept=one.kept))
+
+    def _start_apache(self) -> int:
+        try:
+            port, daemon = apache.start_apache(
+                self._stack, self.directory, self._apache, self._wsgi
+            )
+        except NotStarted as exc:
+            for one in [one for one in self.running if one.apache]:
+                self.running.remove(one)
+                self.not_run[one.name] = f"Apache did not start: {exc}"
+            say(f"Apache does not run: {exc}")
+            return 0
+        for one in self.running:
+            if one.protocol == "wsgi":
+                self.roots[one.name] = daemon
+        return port
