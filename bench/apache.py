@@ -42,11 +42,13 @@ KeepAlive On
 KeepAliveTimeout 600
 MaxKeepAliveRequests 0
 ProxyTimeout 30
+# else Apache takes away the length that the backend gives, and sends every answer in chunks
+SetEnv ap_trust_cgilike_cl yes
 {places}
 """
 
-#: A name that a process list shows in the place of Apache's.
-_DAEMON = "portico-bench-wsgi"
+#: The daemon's name in a process list; no longer than Apache's own, which it overwrites.
+_DAEMON = "bench-wsgi"
 
 _WSGI = """\
 WSGISocketPrefix "{d}/wsgi"
@@ -124,7 +126,7 @@ def start_apache(
     if not program:
         raise NotStarted("Apache is not installed")
     port = free_port()
-    names = ["mpm_event", "proxy", "proxy_ajp", "authz_core"]
+    names = ["mpm_event", "env", "proxy", "proxy_ajp", "authz_core"]
     loads = [f"LoadModule {name}_module {MODULES}/mod_{name}.so" for name in names]
     loads += [f"LoadModule wsgi_module {wsgi}"] if wsgi else []
     config = directory / "apache.conf"

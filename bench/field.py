@@ -94,17 +94,27 @@ class Field:
             self._nginx.append(nginx_place(one.protocol, one.name, port, kept=one.kept))
 
     def _start_apache(self) -> int:
-        try:
-            port, daemon = apache.start_apache(
-                self._stack, self.directory, self._apache, self._wsgi
-            )
-        except NotStarted as exc:
-            for one in [one for one in self.running if one.apache]:
-                self.running.remove(one)
-                self.not_run[one.name] = f"Apache did not start: {exc}"
-            say(f"Apache does not run: {exc}")
-            return 0
-        for one in self.running:
-            if one.protocol == "wsgi":
-                self.roots[one.name] = daemon
-        return port
+        """Start Apache; without mod_wsgi if it does not run with it, and without it if it must be.
+
+        Returns:
+            Its port; 0 where it does not run.
+        """
+        for wsgi in [self._wsgi, None] if self._wsgi else [None]:
+            places = [place for place in self._apache if wsgi or "WSGI" not in place]
+            try:
+                port, daemon = apache.start_apache(self._stack, self.directory, places, wsgi)
+            except NotStarted as exc:
+                self._leave_out("wsgi" if wsgi else "ajp", f"Apache did not start: {exc}")
+                continue
+            for one in self.running:
+                if one.protocol == "wsgi":
+                    self.roots[one.name] = daemon
+            return port
+        return 0
+
+    def _leave_out(self, protocol: str, reason: str) -> None:
+        for one in [one for one in self.running if one.protocol == protocol and one.apache]:
+            self.running.remove(one)
+            self.roots.pop(one.name, None)
+            self.not_run[one.name] = reason
+            say(f"{one.name} does not run: {reason}")

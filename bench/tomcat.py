@@ -76,5 +76,5 @@ def prepare(home: Path, port: int, threads: int) -> list[str]:
 
 def version() -> str:
     """Give the version of the installed jars, or nothing."""
-    found = sorted(JARS.glob("tomcat10-catalina-*[0-9].jar"))
+    found = sorted(JARS.glob("tomcat10-catalina-[0-9]*.jar"))
     return found[-1].stem.removeprefix("tomcat10-catalina-") if found else ""
