@@ -170,7 +170,9 @@ def kept(
         return Load(done, time.perf_counter() - started, time.process_time() - own)
 
 
-def one_shot(path: str, request: bytes, answer: bytes, *, active: int, seconds: float) -> Load:
+def one_shot(
+    path: str, request: bytes, answer: bytes, *, active: int, seconds: float
+) -> Load:
     """Send *request* over a new connection each time, *active* of them at a time."""
     flying: dict[int, socket.socket] = {}
 
@@ -308,9 +310,7 @@ def upload(protocol: str, environ: Mapping[str, str], size: int) -> Upload:
     times, rest = divmod(size, len(body))
     if protocol != "fastcgi":
         return Upload(head, body if times else b"", times, body[:rest])
-    return Upload(
-        head, _records(body) if times else b"", times, _records(body[:rest]) + _record(b"")
-    )
+    return Upload(head, _records(body) if times else b"", times, _records(body[:rest]) + _record(b""))
 
 
 def _records(body: bytes) -> bytes:

@@ -215,7 +215,9 @@ def connections(stack: ExitStack, directory: Path) -> Iterator[Cell]:
         ) -> Figures:
             answer = hello.answer()
             figures = hello.server.measured(
-                lambda: load.kept(open_now, hello.request, answer, active=ACTIVE, seconds=seconds)
+                lambda: load.kept(
+                    open_now, hello.request, answer, active=ACTIVE, seconds=seconds
+                )
             )
             figures["pss_mib"] = pss(hello.server.pid)
             grown = (figures["pss_mib"] - base[0]) * MIB

@@ -59,10 +59,11 @@ WSGIScriptAlias /mod_wsgi "{site}"
 """
 
 
-def ajp_place(name: str, port: int) -> str:
-    """Give the configuration that passes ``/name/`` on over AJP; connections are kept."""
+def ajp_place(name: str, port: int, *, kept: bool) -> str:
+    """Give the configuration that passes ``/name/`` on over AJP, on connections kept or not."""
     url = f"ajp://127.0.0.1:{port}/{name}/"
-    return f"ProxyPass /{name}/ {url} retry=0 timeout=30 connectiontimeout=20\n"
+    more = "" if kept else " disablereuse=On"
+    return f"ProxyPass /{name}/ {url} retry=0 timeout=30 connectiontimeout=20{more}\n"
 
 
 def _others_may_read(path: Path) -> bool:
@@ -76,8 +77,8 @@ def _others_may_read(path: Path) -> bool:
 def mod_wsgi(site: Path) -> tuple[Path, Path, str]:
     """Find the module, where its Python packages are, and its version.
 
-    The one of the benchmark's environment, with the same Python as everybody; where Apache's account
-    may not read that, the system's, with the system's Python.
+    The one of the benchmark's environment, with the same Python as everybody; where Apache's
+    account may not read that, the system's, with the system's Python.
 
     Raises:
         NotStarted: there is none that can run here.

@@ -4,6 +4,8 @@ The last word of the path chooses. The head of every answer names the server tha
 a header that is the same work for each: a constant of the process.
 """
 
+# mypy: ignore-errors - as an application's author would write it
+
 import os
 import random
 import time
@@ -40,25 +42,25 @@ PAGE_HEADERS = _headers(
 BODY_HEADERS = _headers("application/octet-stream", BODY)
 
 
-def hello(environ, start_response):
+def hello(_environ, start_response):
     """A small answer."""
     start_response("200 OK", HELLO_HEADERS)
     return [HELLO]
 
 
-def page(environ, start_response):
+def page(_environ, start_response):
     """8 KiB with six headers."""
     start_response("200 OK", PAGE_HEADERS)
     return [PAGE]
 
 
-def body(environ, start_response):
+def body(_environ, start_response):
     """1 MiB in one piece."""
     start_response("200 OK", BODY_HEADERS)
     return [BODY]
 
 
-def chunks(environ, start_response):
+def chunks(_environ, start_response):
     """1 MiB in 64 pieces, of known length in all."""
     start_response("200 OK", BODY_HEADERS)
     yield from CHUNKS
@@ -90,7 +92,7 @@ def digest(environ, start_response):
     return [answer]
 
 
-def sleep(environ, start_response):
+def sleep(_environ, start_response):
     """A small answer after 50 ms."""
     time.sleep(0.05)
     start_response("200 OK", HELLO_HEADERS)

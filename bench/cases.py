@@ -41,7 +41,7 @@ THREADED = frozenset({
     "tomcat_ajp", "mod_wsgi", "before_fastcgi", "alone_fastcgi",
 })  # fmt: skip
 
-#: Who is asked with idle connections about; uWSGI's FastCGI keeps none, and has them at nginx alone.
+#: Who is asked with idle connections about; uWSGI's FastCGI keeps none: nginx alone holds them.
 KEEPERS = frozenset({
     "portico_fastcgi", "uwsgi_fastcgi", "gevent_fastcgi", "gunicorn_http", "waitress_http",
     "bjoern_http", "portico_ajp", "tomcat_ajp", "before_fastcgi", "alone_fastcgi",

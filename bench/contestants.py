@@ -158,12 +158,16 @@ def contestants() -> list[Contestant]:
     """Give them all, Portico first in each protocol."""
     many = str(THREADS)
     slow = frozenset({"sleep", "mix"})
-    # flup drops a connection for which it has no thread, so it gets more than are ever open
+    # flup drops a connection for which it has no thread, so it gets more than are ever open; it
+    # writes a line a request unless told not to
     flup = "maxThreads=128"
+    quiet = f"{flup}, loggingLevel=40"
     return [
         _portico("portico_fastcgi", "fastcgi", kept=True),
         _uwsgi("uwsgi_fastcgi", "fastcgi"),
-        _uwsgi("uwsgi_fastcgi_threads", "fastcgi", "--threads", many, "--enable-threads", only=slow),
+        _uwsgi(
+            "uwsgi_fastcgi_threads", "fastcgi", "--threads", many, "--enable-threads", only=slow
+        ),
         _script("flup_fastcgi", "fastcgi", "flup", _FLUP % ("fcgi", flup)),
         _script(
             "gevent_fastcgi", "fastcgi", "gevent-fastcgi", _GEVENT, kept=True,
@@ -171,7 +175,7 @@ def contestants() -> list[Contestant]:
         ),
         _portico("portico_scgi", "scgi"),
         _uwsgi("uwsgi_scgi", "scgi"),
-        _script("flup_scgi", "scgi", "flup", _FLUP % ("scgi", f"scriptName='', {flup}")),
+        _script("flup_scgi", "scgi", "flup", _FLUP % ("scgi", f"scriptName='', {quiet}")),
         _portico("portico_uwsgi", "uwsgi"),
         _uwsgi("uwsgi_uwsgi", "uwsgi"),
         _gunicorn("gunicorn_uwsgi", "uwsgi", "--protocol", "uwsgi", kept=False, threads=1),
@@ -185,10 +189,18 @@ def contestants() -> list[Contestant]:
             "waitress_http", "http", "waitress", _WAITRESS % THREADS, kept=True, threads=THREADS
         ),
         _script("bjoern_http", "http", "bjoern", _BJOERN, kept=True),
-        _portico("portico_ajp", "ajp"),
-        _script("flup_ajp", "ajp", "flup", _FLUP % ("ajp", flup)),
+        _portico("portico_ajp", "ajp", kept=True),
+        # on kept connections it waits for a delayed acknowledgement every time, and stalls at last
+        _script(
+            "flup_ajp",
+            "ajp",
+            "flup",
+            _FLUP % ("ajp", quiet),
+            unable={"upload": "it gives no answer to an upload of 1 MiB"},
+        ),
         Contestant(
-            "tomcat_ajp", "ajp", "Tomcat", threads=THREADS, apache=True, holds=True, warm_seconds=5
+            "tomcat_ajp", "ajp", "Tomcat", kept=True, threads=THREADS, apache=True, holds=True,
+            warm_seconds=5,
         ),
         Contestant("mod_wsgi", "wsgi", "mod_wsgi", threads=THREADS, apache=True),
     ]  # fmt: skip
@@ -198,7 +210,7 @@ def earlier(directory: str) -> list[Contestant]:
     """Give the Portico of another checkout, to be compared with this one."""
     source = str(Path(directory).resolve() / "src")
     return [
-        _portico(f"before_{protocol}", protocol, kept=protocol == "fastcgi", source=source)
+        _portico(f"before_{protocol}", protocol, kept=protocol in {"fastcgi", "ajp"}, source=source)
         for protocol in ("fastcgi", "scgi", "uwsgi", "ajp")
     ]
 
@@ -206,7 +218,7 @@ def earlier(directory: str) -> list[Contestant]:
 def alone() -> list[Contestant]:
     """Give Portico without a parent, and so without a scoreboard."""
     return [
-        _portico(f"alone_{protocol}", protocol, kept=protocol == "fastcgi", workers=0)
+        _portico(f"alone_{protocol}", protocol, kept=protocol in {"fastcgi", "ajp"}, workers=0)
         for protocol in ("fastcgi", "scgi", "uwsgi", "ajp")
     ]
 

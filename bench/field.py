@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import apache
+import peers
 import tomcat
 from machinery import (
     NotStarted,
@@ -19,6 +19,7 @@ from machinery import (
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
+    from pathlib import Path
 
     from contestants import Contestant
 
@@ -70,6 +71,10 @@ class Field:
         return self._apache_port if one.apache else self._nginx_port
 
     def _start(self, one: Contestant) -> None:
+        pin = peers.pins().get(one.package)
+        if pin and one.protocol != "wsgi" and not peers.is_installed(one.package, pin):
+            why = peers.missing().get(one.package, "python bench/peers.py installs it")
+            raise NotStarted(f"{one.package} {pin} is not installed: {why}")
         if one.protocol == "wsgi":
             module, packages, version = apache.mod_wsgi(self._site)
             self._wsgi = module
@@ -89,7 +94,7 @@ class Field:
         self.roots[one.name] = process.pid
         self.gateways[one.name] = port
         if one.apache:
-            self._apache.append(apache.ajp_place(one.name, port))
+            self._apache.append(apache.ajp_place(one.name, port, kept=one.kept))
         else:
             self._nginx.append(nginx_place(one.protocol, one.name, port, kept=one.kept))
 

@@ -7,9 +7,11 @@ gets no figure for that case, and the exit status is 1.
 
   python bench/serve.py [--quick] [--cases NAME,NAME] [--only NAME,NAME] [--seconds 2] [--rounds 5]
                         [--connections 16] [--against CHECKOUT] [--alone] [--json FILE]
+                        [--publish]
 
 With another checkout of Portico, its servers (before_...) take part as well; with --alone
-Portico in one process (alone_...), without a parent and a scoreboard.
+Portico in one process (alone_...), without a parent and a scoreboard. --publish writes
+bench/results and the tables of the documentation.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
+import cgi_start
 import machine
+import pages
 import report
 from cases import CASES, LONG, UPLOAD
 from contestants import alone, contestants, counterpart, earlier
@@ -50,6 +54,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--against", metavar="CHECKOUT", help="an earlier Portico to compare with")
     parser.add_argument("--alone", action="store_true", help="compare with one process as well")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the results go")
+    parser.add_argument(
+        "--publish", action="store_true", help="write bench/results and the documentation's tables"
+    )
     options = parser.parse_args()
     options.seconds = options.seconds or (1 if options.quick else 2)
     options.rounds = options.rounds or (1 if options.quick else 5)
@@ -101,6 +108,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "not_run": {},
         "cases": {},
         "memory": {},
+        "cgi": {},
     }
     for site in dict.fromkeys(case.site for case in options.chosen):
         cases = [case for case in options.chosen if case.site == site]
@@ -119,7 +127,38 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                     one: [round(part, 2) for part in memory(pid)]
                     for one, pid in servers.roots.items()
                 }
+    if not options.cases:
+        say("CGI processes")
+        results["cgi"] = start_cgi(10 if options.quick else 40)
     return results
+
+
+def start_cgi(runs: int) -> dict[str, list[float]]:
+    """Give the wall milliseconds of CGI processes, in turns: bare interpreter, Portico, wsgiref."""
+    wall: dict[str, list[float]] = {name: [] for name in cgi_start.SCRIPTS}
+    with tempfile.TemporaryDirectory(prefix="portico-bench-") as name:
+        scripts = {one: Path(name, f"with_{one}.py") for one in cgi_start.SCRIPTS}
+        for one, path in scripts.items():
+            path.write_text(cgi_start.SCRIPTS[one])
+        for number in range(runs + 1):
+            for one, path in scripts.items():
+                took, _, output = cgi_start.run_once(path)
+                if not output.endswith(b"\r\n\r\nhello\n"):
+                    raise NotStarted(f"CGI: {one} answered wrongly")
+                if number:  # the first run reads the files from the disk
+                    wall[one].append(round(took, 3))
+    return wall
+
+
+def publish(results: dict[str, Any]) -> None:
+    """Write the results where the documentation and its plots take them from."""
+    import plots  # noqa: PLC0415 - matplotlib takes a second, and may not be here
+
+    place = report.RESULTS
+    place.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    place.with_suffix(".txt").write_text(report.text(results), "utf-8")
+    plots.write(results, place.parent)
+    pages.write_docs(results)
 
 
 def main() -> int:
@@ -133,9 +172,17 @@ def main() -> int:
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    if options.publish:
+        publish(results)
     print(report.text(results), end="")
+    return status(results)
+
+
+def status(results: dict[str, Any]) -> int:
+    """Give the exit status: 1 where a server answered wrongly, or our own did not run."""
     wrong = any(case["refused"] for case in results["cases"].values())
-    return 1 if wrong else 0
+    absent = any(name.startswith("portico_") for name in results["not_run"])
+    return 1 if wrong or absent else 0
 
 
 if __name__ == "__main__":
