@@ -4,7 +4,7 @@ The last word of the path chooses. The head of every answer names the server tha
 a header that is the same work for each: a constant of the process.
 """
 
-# mypy: ignore-errors - as an application's author would write it
+# mypy: ignore-errors
 
 import os
 import random

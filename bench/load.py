@@ -1,9 +1,10 @@
 """Load by wrk, and the check that every answer of it was whole, right and from the right server.
 
-A hook that looks at each response would cost wrk more than the servers need for theirs. So: before
-and after each turn one full answer is compared octet by octet; and what wrk has read in the turn
-must be as many octets as its number of answers takes, to within the answers that the end of the
-turn cut. Beside that wrk tells statuses over 399, connections that failed and time-outs.
+In the round that only warms up, wrk compares every answer under load: status, server and content.
+That costs it more than the servers need for theirs, so in the rounds that count: before and after
+each turn one full answer is compared octet by octet; and what wrk has read in the turn must be as
+many octets as its number of answers takes, to within the answers that the end of the turn cut.
+Beside that wrk tells statuses over 399, connections that failed and time-outs.
 """
 
 from __future__ import annotations
@@ -15,10 +16,7 @@ import json
 import socket
 import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 #: Seconds that a single request may take, and wrk beyond its turn.
 WAIT = 20
@@ -26,24 +24,7 @@ WAIT = 20
 #: What wrk prints for us, exact where its own report rounds.
 MARK = "figures: "
 
-_SCRIPT = """\
-function done(summary, latency, requests)
-  local errors = summary.errors
-  io.write(string.format('\\n%s{"requests": %%d, "bytes": %%d, "microseconds": %%d, "p50": %%d, '
-    .. '"p99": %%d, "connect": %%d, "read": %%d, "write": %%d, "status": %%d, "timeout": %%d}\\n',
-    summary.requests, summary.bytes, summary.duration,
-    latency:percentile(50), latency:percentile(99),
-    errors.connect, errors.read, errors.write, errors.status, errors.timeout))
-end
-"""
-
-_UPLOAD = """\
-wrk.method = "POST"
-wrk.headers["Content-Type"] = "application/octet-stream"
-local file = io.open("%s", "rb")
-wrk.body = file:read("*a")
-file:close()
-"""
+_SCRIPT = Path(__file__).with_name("wrk.lua")
 
 
 class WrongAnswer(Exception):  # noqa: N818 - says what happened
@@ -77,19 +58,12 @@ class Sample:
     write: int = 0
     status: int = 0
     timeout: int = 0
+    wrong: int = 0
 
     @property
     def rate(self) -> float:
         """Requests a second."""
         return self.requests * 1e6 / self.microseconds
-
-
-def write_scripts(directory: Path, upload: bytes) -> None:
-    """Write what wrk needs into *directory*."""
-    (directory / "upload.bin").write_bytes(upload)
-    script = _SCRIPT % MARK
-    (directory / "get.lua").write_text(script)
-    (directory / "post.lua").write_text(_UPLOAD % (directory / "upload.bin") + script)
 
 
 def parse(output: str) -> Sample:
@@ -120,11 +94,14 @@ def check(sample: Sample, size: int, connections: int) -> None:
     """
     wrong = {
         name: number
-        for name in ("connect", "read", "write", "status", "timeout")
+        for name in ("connect", "read", "write", "status", "timeout", "wrong")
         if (number := getattr(sample, name))
     }
     if wrong:
-        told = ", ".join(f"{number} {name} errors" for name, number in wrong.items())
+        told = ", ".join(
+            f"{number} {name}{' answers' if name == 'wrong' else ' errors'}"
+            for name, number in wrong.items()
+        )
         raise WrongAnswer(f"{told} in {sample.requests} requests")
     over = sample.bytes - sample.requests * size
     if not 0 <= over <= connections * size:
@@ -137,16 +114,36 @@ class Load:
     """One turn of wrk; it runs from the start of the object."""
 
     def __init__(
-        self, url: str, scripts: Path, *, connections: int, seconds: float, post: bool = False
+        self,
+        url: str,
+        expected: Expected,
+        directory: Path,
+        *,
+        connections: int,
+        seconds: int,
+        each: bool = False,
+        content: bytes | None = None,
     ) -> None:
-        self.connections = connections
+        """Start it.
+
+        Args:
+            url: What is asked for.
+            expected: What must come.
+            directory: For files that wrk reads.
+            connections: Kept ones, all busy.
+            seconds: How long; whole ones.
+            each: Whether every answer is compared.
+            content: What is sent with a POST; a GET without.
+        """
+        self._connections = connections
         self._limit = seconds + WAIT
-        script = scripts / ("post.lua" if post else "get.lua")
+        argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={WAIT}s"]
+        argv += ["-s", str(_SCRIPT), url, "--", expected.served_by]
+        argv += [_file(directory, expected.body), "each" if each else "none"]
+        argv += [] if content is None else [_file(directory, content)]
         self._process = subprocess.Popen(
-            ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", f"--timeout={WAIT}s",
-             "-s", str(script), url],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+            argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
 
     def finish(self, size: int) -> Sample:
         """Wait for the end.
@@ -164,8 +161,16 @@ class Load:
             self._process.communicate()
             raise WrongAnswer("wrk did not come to its end: a server hangs") from None
         sample = parse(output)
-        check(sample, size, self.connections)
+        check(sample, size, self._connections)
         return sample
+
+
+def _file(directory: Path, content: bytes) -> str:
+    """Give the path of a file with *content*."""
+    path = directory / f"content-{hashlib.sha256(content).hexdigest()[:16]}"
+    if not path.exists():
+        path.write_bytes(content)
+    return str(path)
 
 
 def ask(port: int, path: str, expected: Expected, content: bytes | None = None) -> int:

@@ -30,10 +30,9 @@ import cgi_start
 import machine
 import pages
 import report
-from cases import CASES, LONG, UPLOAD
+from cases import CASES, LONG
 from contestants import alone, contestants, counterpart, earlier
 from field import Field, say
-from load import write_scripts
 from machinery import NotStarted, find, memory
 from targets import TARGETS
 from turns import measure
@@ -115,7 +114,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         field = [one for one in options.field if any(case.suits(one) for case in cases)]
         with ExitStack() as stack:
             name = stack.enter_context(tempfile.TemporaryDirectory(prefix="portico-bench-"))
-            write_scripts(Path(name), UPLOAD)
             say(f"{site}: starting {len(field)} servers")
             servers = Field(stack, field, Path(__file__).parent / site, Path(name))
             results["not_run"].update(servers.not_run)

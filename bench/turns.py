@@ -33,8 +33,8 @@ class Turns:
         self._connections = connections
         self._body = case.body()
 
-    def run(self, one: Contestant, seconds: int) -> Row:
-        """Give one server its load and look what it costs.
+    def run(self, one: Contestant, seconds: int, *, each: bool) -> Row:
+        """Give one server its load and look what it costs; with *each*, compare every answer.
 
         Raises:
             WrongAnswer: an answer was not what it should be.
@@ -47,12 +47,10 @@ class Turns:
             idle = stack.enter_context(self._idle(one)) if case.kind == "idle" else None
             before = cpu_seconds(root)
             if case.kind == "mix":
-                fast, slow = self._beside_slow(one, size, seconds)
+                fast, slow = self._beside_slow(one, size, seconds, each=each)
             else:
-                fast, slow = (
-                    self._load(one, case.path, self._connections, seconds).finish(size),
-                    None,
-                )
+                load = self._load(one, case.path, self._connections, seconds, each=each)
+                fast, slow = load.finish(size), None
             used = cpu_seconds(root) - before
             if idle:
                 idle.check(IDLE // 20)
@@ -74,20 +72,29 @@ class Turns:
             row["mib"] = fast.rate * len(UPLOAD) / 1_048_576
         return {key: round(value, 3) for key, value in row.items()}
 
-    def _load(self, one: Contestant, path: str, connections: int, seconds: int) -> Load:
-        url = f"http://127.0.0.1:{self._field.front(one)}/{one.name}/{path}"
+    def _load(
+        self, one: Contestant, path: str, connections: int, seconds: int, *, each: bool
+    ) -> Load:
         return Load(
-            url, self._field.directory,
-            connections=connections, seconds=seconds, post=self._case.post,
-        )  # fmt: skip
+            f"http://127.0.0.1:{self._field.front(one)}/{one.name}/{path}",
+            Expected(one.name, self._body),
+            self._field.directory,
+            connections=connections,
+            seconds=seconds,
+            each=each,
+            content=UPLOAD if self._case.post else None,
+        )
 
-    def _beside_slow(self, one: Contestant, size: int, seconds: int) -> tuple[Sample, Sample]:
+    def _beside_slow(
+        self, one: Contestant, size: int, seconds: int, *, each: bool
+    ) -> tuple[Sample, Sample]:
         port = self._field.front(one)
         slow_size = ask(port, f"/{one.name}/sleep", Expected(one.name, self._body))
-        slow = self._load(one, "sleep", SLEEPING, seconds + 1)
+        slow = self._load(one, "sleep", SLEEPING, seconds + 1, each=each)
         try:
             time.sleep(_LEAD_SECONDS)
-            fast = self._load(one, self._case.path, self._connections, seconds).finish(size)
+            load = self._load(one, self._case.path, self._connections, seconds, each=each)
+            fast = load.finish(size)
         finally:
             slow_sample = slow.finish(slow_size)
         return fast, slow_sample
@@ -127,7 +134,8 @@ def measure(field: Field, case: Case, options: argparse.Namespace) -> dict[str, 
         began = time.monotonic()
         for one in order:
             try:
-                row = turns.run(one, options.seconds if number else one.warm_seconds)
+                seconds = options.seconds if number else one.warm_seconds
+                row = turns.run(one, seconds, each=number == 0)
             except WrongAnswer as exc:
                 refused[one.name] = str(exc)
                 say(f"  {case.name}: no figure for {one.name}: {exc}")
