@@ -67,5 +67,7 @@ def names(results: Results, case: str) -> list[str]:
     """Give who took part in a case, in the order of the field."""
     found = results["cases"][case]
     return [
-        one for one in results["contestants"] if one in found["rounds"] or one in found["refused"]
+        one
+        for one in results["contestants"]
+        if any(one in found[part] for part in ("rounds", "refused", "unable"))
     ]

@@ -28,20 +28,21 @@ class IdleConnections:
         self._one = one
         self._path = path
         self._body = body
-        front, gateway = ports
         self._fronts: list[socket.socket] = []
         self._gateways: list[socket.socket] = []
         try:
-            for port, sockets in ((front, self._fronts), (gateway, self._gateways)):
+            for port, sockets in zip(ports, (self._fronts, self._gateways), strict=True):
                 for _ in range(count if port else 0):
                     sockets.append(socket.create_connection(("127.0.0.1", port), WAIT))
-            self.check(1)
+                    # at once: what waits for a first request may well hold a thread
+                    self._ask(sockets[-1], direct=sockets is self._gateways)
         except OSError as exc:
             self.close()
             raise WrongAnswer(f"{count} connections are too many: {exc}") from exc
-        except WrongAnswer:
+        except WrongAnswer as exc:
             self.close()
-            raise
+            made = len(self._fronts) + len(self._gateways)
+            raise WrongAnswer(f"with {made} connections: {exc}") from exc
 
     def __enter__(self) -> Self:
         return self
@@ -61,14 +62,16 @@ class IdleConnections:
         Raises:
             WrongAnswer: one is closed, or answers wrongly.
         """
-        expected = Expected(self._one.name, self._body)
         for sock in self._fronts[::step]:
-            ask_on(sock, self._path, expected)
+            self._ask(sock, direct=False)
         for sock in self._gateways[::step]:
-            if self._one.protocol == "http":
-                ask_on(sock, self._path, expected)
-            else:
-                self._ask_gateway(sock)
+            self._ask(sock, direct=True)
+
+    def _ask(self, sock: socket.socket, *, direct: bool) -> None:
+        if direct and self._one.protocol != "http":
+            self._ask_gateway(sock)
+        else:
+            ask_on(sock, self._path, Expected(self._one.name, self._body))
 
     def _ask_gateway(self, sock: socket.socket) -> None:
         """One request of FastCGI or AJP, by our codec, on a connection that is to stay."""

@@ -40,7 +40,7 @@ class Turns:
             WrongAnswer: an answer was not what it should be.
         """
         case = self._case
-        seconds = max(seconds, case.seconds)
+        seconds = seconds if each else max(seconds, case.seconds)
         root = self._field.roots[one.name]
         with ExitStack() as stack:
             size = self._check(one)
