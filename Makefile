@@ -45,7 +45,6 @@ bench:
 	@tools/bench-servers.sh
 	@tools/environment.sh .venv-bench
 	@.venv-bench/bin/python bench/peers.py
-	@mkdir -p build
 	.venv-bench/bin/python bench/serve.py $(BENCH)
 
 fuzz:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import chart
 import figures
 
 if TYPE_CHECKING:
@@ -31,22 +30,37 @@ PLOTS = [
 ]
 
 
+Bars = dict[str, dict[str, tuple[float, float, float]]]
+
+
+def groups(results: Results, key: str, cases: tuple[str, ...]) -> Bars:
+    """Give the bars of a plot: group, series, and median, least and most."""
+    found: Bars = {}
+    for case in cases:
+        for one in results["contestants"]:
+            figure = figures.figure(results, case, one, key)
+            if figure is not None:
+                group, product = _place(results, one, case, cases)
+                found.setdefault(group, {})[product] = (figure.median, figure.low, figure.high)
+    return found
+
+
 def write(results: Results, directory: Path) -> None:
-    """Draw all plots that there are figures for."""
+    """Draw all plots that there are figures for.
+
+    Raises:
+        ImportError: matplotlib is not here.
+    """
+    import chart  # noqa: PLC0415 - matplotlib takes a second, and may not be here
+
     for name, key, unit, cases in PLOTS:
-        groups: dict[str, dict[str, tuple[float, float, float]]] = {}
-        for case in cases:
-            for one in results["contestants"]:
-                found = figures.figure(results, case, one, key)
-                if found is not None:
-                    group, product = _place(results, one, case, cases)
-                    groups.setdefault(group, {})[product] = (found.median, found.low, found.high)
-        if groups:
-            titles = "; ".join(
-                results["cases"][case]["title"] for case in cases if case in results["cases"]
+        bars = groups(results, key, cases)
+        there = [results["cases"][case]["title"] for case in cases if case in results["cases"]]
+        if bars:
+            title = "; ".join(there)
+            chart.bars(
+                directory / f"{name}.svg", title=title, unit=unit, groups=bars, note=_note(results)
             )
-            path = directory / f"{name}.svg"
-            chart.bars(path, title=titles, unit=unit, groups=groups, note=_note(results))
 
 
 def _place(results: Results, one: str, case: str, cases: tuple[str, ...]) -> tuple[str, str]:

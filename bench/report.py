@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import figures
 import pages
+import plots
 import targets
 from figures import Results
 
@@ -82,8 +83,6 @@ def main() -> int:
     if options.write_docs:
         pages.write_docs(results)
     if options.plots:
-        import plots  # noqa: PLC0415 - matplotlib takes a second, and may not be here
-
         plots.write(results, RESULTS.parent)
     return 0
 

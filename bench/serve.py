@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import cgi_start
 import machine
 import pages
+import plots
 import report
 from cases import CASES, LONG
 from contestants import alone, contestants, counterpart, earlier
@@ -150,13 +151,14 @@ def start_cgi(runs: int) -> dict[str, list[float]]:
 
 def publish(results: dict[str, Any]) -> None:
     """Write the results where the documentation and its plots take them from."""
-    import plots  # noqa: PLC0415 - matplotlib takes a second, and may not be here
-
     place = report.RESULTS
     place.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
     place.with_suffix(".txt").write_text(report.text(results), "utf-8")
-    plots.write(results, place.parent)
     pages.write_docs(results)
+    try:
+        plots.write(results, place.parent)
+    except ImportError as exc:
+        say(f"no plots: {exc}")
 
 
 def main() -> int:

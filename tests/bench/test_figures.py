@@ -1,6 +1,7 @@
 """Medians, ratios, aims and the tables made of them."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ sys.path.append(str(ROOT / "bench"))
 import figures
 import pages
 import peers
+import plots
 import report
 import targets
 from contestants import Contestant, contestants, counterpart
@@ -43,7 +45,8 @@ def results():
     return {
         "date": "2026-11-25T10:00+00:00",
         "machine": {
-            "processor": "P", "cores": 2, "memory_gib": 4, "kernel": "Linux 6", "python": "CPython 3"
+            "processor": "P", "cores": 2, "memory_gib": 4, "kernel": "Linux 6",
+            "python": "CPython 3",
         },
         "versions": {"nginx": "1.22", "uWSGI": "2.0.31"},
         "options": {"rounds": 3, "seconds": 1, "connections": 16},
@@ -184,3 +187,15 @@ def test_the_reason_why_a_peer_is_missing():
     output = "Collecting x\n  error: subprocess-exited-with-error\n  fatal error: ev.h: no such\n"
     assert peers.reason(output) == "fatal error: ev.h: no such"
     assert peers.reason("") == "pip said nothing"
+
+
+def test_bars_are_grouped_by_protocol_and_named_by_product(results):
+    results["contestants"]["portico_fastcgi"]["package"] = "portico"
+    bars = plots.groups(results, "cpu", ("hello",))
+    assert bars == {"FastCGI": {"Portico": (20, 10, 50), "p": (40, 20, 80)}}
+    assert set(plots.groups(results, "cpu", ("hello", "page"))) == {"FastCGI, hello"}
+
+
+def test_plots_in_the_documentation_are_those_that_are_drawn():
+    text = (ROOT / "docs" / "reference" / "performance.md").read_text("utf-8")
+    assert re.findall(r"results/([\w-]+)\.svg", text) == [name for name, *_ in plots.PLOTS]
