@@ -55,9 +55,9 @@ def write(results: Results, directory: Path) -> None:
 
     for name, key, unit, cases in PLOTS:
         bars = groups(results, key, cases)
-        there = [results["cases"][case]["title"] for case in cases if case in results["cases"]]
         if bars:
-            title = "; ".join(there)
+            there = [case for case in cases if case in results["cases"]]
+            title = "; ".join(f"{case}: {results['cases'][case]['title']}" for case in there)
             chart.bars(
                 directory / f"{name}.svg", title=title, unit=unit, groups=bars, note=_note(results)
             )

@@ -16,7 +16,8 @@ import peers
 import plots
 import report
 import targets
-from contestants import Contestant, contestants, counterpart
+from cases import CASES
+from contestants import Contestant, alone, contestants, counterpart, earlier
 from targets import Target, verdict
 
 RESULTS = ROOT / "bench" / "results" / "serve.json"
@@ -199,3 +200,34 @@ def test_bars_are_grouped_by_protocol_and_named_by_product(results):
 def test_plots_in_the_documentation_are_those_that_are_drawn():
     text = (ROOT / "docs" / "reference" / "performance.md").read_text("utf-8")
     assert re.findall(r"results/([\w-]+)\.svg", text) == [name for name, *_ in plots.PLOTS]
+
+
+def test_fields_of_cases_name_contestants_that_there_are():
+    known = {one.name for one in contestants()}
+    assert {name for case in CASES for name in case.field} <= known
+    assert {name for one in contestants() for name in (*one.only, *one.unable)} <= {
+        case.name for case in CASES
+    }
+
+
+def test_earlier_versions_take_part_where_portico_does():
+    ours = [one for one in contestants() if one.ours]
+    for variants in (earlier("/elsewhere"), alone()):
+        assert [one.protocol for one in variants] == [one.protocol for one in ours]
+        for case in CASES:
+            taking = [case.suits(one) for one in ours]
+            assert [case.suits(one) for one in variants] == taking
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.site == CASES[0].site])
+def test_what_must_come_is_what_the_application_answers(case):
+    assert len(case.body()) == {
+        "hello": 36, "page": 8192, "body": 2**20, "chunks": 2**20, "upload": 8, "sleep": 36,
+        "mix": 36, "idle": 36,
+    }[case.name]  # fmt: skip
+
+
+def test_sites_are_pages_of_some_8_kib():
+    sizes = [len(case.body()) for case in CASES if case.site != CASES[0].site]
+    assert len(sizes) == 2
+    assert all(7500 < size < 8700 for size in sizes)
