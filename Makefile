@@ -2,12 +2,14 @@
 # make test   everything: lint, types, contracts, unit tests, every web server
 # make check  the quick part of it, in under two minutes
 # make budget  instructions of a request in codec and core, against what is on record
+# make bench  Portico and its peers in one run of 25 minutes; BENCH=--quick for a first look
 # make soak   reloads and stops under load for SOAK_SECONDS=600
 # make fuzz   coverage-guided fuzzing: FUZZ_SECONDS=60 a target, FUZZ_TARGET=ajp-server for one
 .POSIX:
 
 VENV = .venv
 BIN = $(VENV)/bin
+BENCH = --publish
 FUZZ_SECONDS = 60
 FUZZ_TARGET =
 SOAK_SECONDS = 600
@@ -44,9 +46,10 @@ budget: environment
 	$(BIN)/python bench/core.py
 
 bench:
-	@tools/environment.sh .venv-bench bench
-	.venv-bench/bin/python bench/serve.py
-	.venv-bench/bin/python bench/cgi_start.py
+	@tools/bench-servers.sh
+	@tools/environment.sh .venv-bench
+	@.venv-bench/bin/python bench/peers.py
+	.venv-bench/bin/python bench/serve.py $(BENCH)
 
 fuzz:
 	@mkdir -p build/fuzz

@@ -19,6 +19,7 @@ PROGRAMS = {
     "uwsgi": ("uwsgi-core", "uwsgi"),
     "systemd": ("systemd-analyze",),
     "strace": ("strace",),
+    "wrk": ("wrk",),
 }
 
 #: Product -> a file that it needs beside its program.
