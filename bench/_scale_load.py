@@ -311,7 +311,8 @@ class Upload(NamedTuple):
             sock.sendall(self.head)
             for _ in range(self.times):
                 sock.sendall(self.piece)
-            sock.sendall(self.end)
+            if self.end:  # where all has come the server may have closed, and EPIPE be due
+                sock.sendall(self.end)
         except OSError as error:
             raise WrongAnswer(f"the upload broke: {error}") from error
 

@@ -16,6 +16,7 @@ from _scale_application import BLOCK, BODY, FILES
 from codec import ENVIRON
 from machine import check_open_files
 from machinery import NotStarted, cpu_seconds, pss, start, tree
+from portico.errors import ProtocolError
 
 if TYPE_CHECKING:
     import subprocess
@@ -244,7 +245,7 @@ def head_of(protocol: str, octets: int, *, many: bool) -> bytes:
     if many:
         for count in range(octets):
             longer = {**environ, f"HTTP_X_FIELD_{count:04}": f"{count:04}" * (FIELD_BYTES // 4)}
-            if len(load.encode(protocol, longer)) > octets:
+            if octets_of(protocol, longer) > octets:
                 break
             environ = longer
     for _ in range(8):  # a length may take more octets as it grows
@@ -256,6 +257,14 @@ def head_of(protocol: str, octets: int, *, many: bool) -> bytes:
             : max(size, 0)
         ]
     raise ValueError(f"no {protocol} request of exactly {octets} octets")
+
+
+def octets_of(protocol: str, environ: dict[str, str]) -> int:
+    """Give the octets that a request takes; one too many for what does not go into a packet."""
+    try:
+        return len(load.encode(protocol, environ))
+    except ProtocolError:
+        return max(HEADS) + 1
 
 
 def heads(stack: ExitStack, directory: Path) -> Iterator[Cell]:
@@ -393,7 +402,9 @@ def peak(root: int) -> float:
     """Give the sum of the peaks of resident memory of a process tree, in MiB."""
     total = 0
     for pid in tree(root):
-        found = re.search(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        found = re.search(
+            r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE
+        )
         total += int(found[1]) if found else 0
     return total / 1024
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from os import PathLike
 
     from matplotlib.axes import Axes
@@ -40,6 +40,7 @@ _PALE = "#DDDDDD"
 _INCHES_WIDE = 8.0
 _INCHES_A_BAR = 0.27
 _STEPS = (1.0, 2.0, 5.0)
+_DASHES = (0, (5, 3))
 _LINE = "the line it should be"
 
 _STYLE: dict[Any, object] = {
@@ -126,7 +127,7 @@ def lines(
     x_label: str,
     y_label: str,
     series: dict[str, list[tuple[float, float, float, float]]],
-    ideal: Callable[[float], float] | None = None,
+    ideal: Callable[[float], float] | Mapping[str, Callable[[float], float]] | None = None,
     log_x: bool = False,
     log_y: bool = False,
     note: str = "",
@@ -140,7 +141,7 @@ def lines(
         x_label: What grows.
         y_label: What it costs.
         series: Series, then its points: x, median, lowest and highest; any order.
-        ideal: What y should be at x; drawn dashed.
+        ideal: What y should be at x; drawn dashed. Where series differ in it, one for each by name.
         log_x: Whether x is drawn by its logarithm; the points' own x are the ticks then.
         log_y: The same of y, which starts at 0 otherwise.
         note: A sentence or two below, for machine and versions.
@@ -167,8 +168,13 @@ def lines(
             axes.plot(x, median, color=colour, marker=marker, markersize=5, label=name)
         if ideal and places:
             along = _between(places[0], places[-1], logarithmic=log_x)
-            values = [ideal(place) for place in along]
-            axes.plot(along, values, color="black", linestyle=(0, (5, 3)), label=_LINE, zorder=1)
+            names = list(series)
+            each = {"": ideal} if callable(ideal) else ideal
+            for name, line in each.items():
+                colour = _COLOURS[names.index(name) % len(_COLOURS)] if name else "black"
+                values = [line(place) for place in along]
+                axes.plot(along, values, color=colour, linestyle=_DASHES, zorder=1)
+            axes.plot([], [], color="black", linestyle=_DASHES, label=_LINE)
         if log_y:
             axes.set_ylim(*_steps_around(*axes.get_ylim()))
         else:

@@ -24,6 +24,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parent))
 import _scale_report as report
@@ -32,6 +33,9 @@ from _scale_load import WrongAnswer
 from _scale_parts import PARTS, Cell
 from figures import spread
 from machinery import NotStarted
+
+if TYPE_CHECKING:
+    from _scale_lines import Results
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
@@ -78,7 +82,7 @@ def one_turn(cell: Cell, turn: int, seconds: float) -> None:
         cell.first = figures
 
 
-def results_of(cells: list[Cell], rounds: int, seconds: float) -> report.Results:
+def results_of(cells: list[Cell], rounds: int, seconds: float) -> Results:
     """Give what was measured as JSON has it, each figure with its least and its most."""
     return {
         "machine": machine.describe(),
@@ -94,9 +98,7 @@ def results_of(cells: list[Cell], rounds: int, seconds: float) -> report.Results
                 "wrong": cell.wrong,
                 "first": {key: round(value, 3) for key, value in cell.first.items()},
                 "figures": {
-                    key: [
-                        round(value, 3) for value in spread([one[key] for one in cell.samples])
-                    ]
+                    key: [round(value, 3) for value in spread([one[key] for one in cell.samples])]
                     for key in (cell.samples[0] if cell.samples else ())
                 },
             }
@@ -105,7 +107,7 @@ def results_of(cells: list[Cell], rounds: int, seconds: float) -> report.Results
     }
 
 
-def write(results: report.Results, directory: Path) -> None:
+def write(results: Results, directory: Path) -> None:
     """Write the results, their tables and their charts."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "scale.json").write_text(json.dumps(results, indent=1) + "\n", "utf-8")
