@@ -142,19 +142,19 @@ def lines(
         y_label: What it costs.
         series: Series, then its points: x, median, lowest and highest; any order.
         ideal: What y should be at x; drawn dashed. Where series differ in it, one for each by name.
-        log_x: Whether x is drawn by its logarithm; the points' own x are the ticks then.
+        log_x: Whether x is drawn by its logarithm.
         log_y: The same of y, which starts at 0 otherwise.
         note: A sentence or two below, for machine and versions.
-        ticks: How an x is written.
+        ticks: How an x is written; the points' own are the ticks, where they are not too close.
     """
     places = sorted({point[0] for points in series.values() for point in points})
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(4.4, title, note)
         if log_x:
             axes.set_xscale("log")
-            axes.set_xticks(places)
             axes.xaxis.set_minor_formatter(NullFormatter())
             axes.tick_params(axis="x", which="minor", length=0)
+        axes.set_xticks(_apart(places, logarithmic=log_x))
         if log_y:
             axes.set_yscale("log", subs=())
             axes.yaxis.set_major_locator(LogLocator(subs=_STEPS))
@@ -185,6 +185,16 @@ def lines(
         axes.set_axisbelow(True)
         figure.legend(loc="outside right upper", fontsize=9)
         _write(figure, path)
+
+
+def _apart(places: list[float], *, logarithmic: bool) -> list[float]:
+    """Give those of *places* that have room for their ticks, the largest first."""
+    drawn = [math.log(place) if logarithmic else place for place in places]
+    kept: list[int] = []
+    for at in reversed(range(len(places))):
+        if not kept or drawn[kept[-1]] - drawn[at] > (drawn[-1] - drawn[0]) / 14:
+            kept.append(at)
+    return [places[at] for at in reversed(kept)]
 
 
 def _between(first: float, last: float, *, logarithmic: bool) -> list[float]:
