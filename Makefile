@@ -2,6 +2,7 @@
 # make test   everything: lint, types, contracts, unit tests, every web server
 # make check  the quick part of it, in under two minutes
 # make soak   reloads and stops under load for SOAK_SECONDS=600
+# make bench-scale  how cost grows with workers, connections, heads and bodies: five minutes
 # make fuzz   coverage-guided fuzzing: FUZZ_SECONDS=60 a target, FUZZ_TARGET=ajp-server for one
 .POSIX:
 
@@ -44,6 +45,10 @@ bench:
 	.venv-bench/bin/python bench/serve.py
 	.venv-bench/bin/python bench/cgi_start.py
 
+bench-scale: environment
+	$(BIN)/python bench/scale.py
+	$(BIN)/python bench/scale.py --write-docs
+
 fuzz:
 	@mkdir -p build/fuzz
 	@tools/environment.sh .venv-fuzz fuzz 2>build/fuzz/environment.log || { \
@@ -60,4 +65,4 @@ clean:
 	rm -rf $(VENV) .venv-bench .venv-fuzz build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache \
 	    .hypothesis .coverage
 
-.PHONY: demo check test soak bench fuzz environment clean
+.PHONY: demo check test soak bench bench-scale fuzz environment clean
