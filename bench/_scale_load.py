@@ -269,9 +269,9 @@ def _count_records(sock: socket.socket) -> int:
                 left -= step
                 at += step
             else:
-                missing = 8 - len(held)
-                held += buffer[at : at + missing]
-                at += missing
+                step = min(8 - len(held), size - at)
+                held += buffer[at : at + step]
+                at += step
                 if len(held) < 8:
                     break
                 content = held[4] << 8 | held[5]

@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 from importlib import import_module
 from pathlib import Path
 
@@ -215,34 +214,31 @@ def test_upload_is_the_body_that_its_length_says(bench, protocol, size):
     assert body == (bytes(range(256)) * (size // 256 + 1))[:size]
 
 
-@pytest.mark.parametrize("step", [1, 7, 8, 100_000])
+class Dribble:
+    """A socket whose octets come in so many at a time."""
+
+    def __init__(self, octets, step):
+        self._pieces = [octets[at : at + step] for at in range(0, len(octets), step)]
+        self.sent = b""
+
+    def sendall(self, data):
+        self.sent += data
+
+    def recv_into(self, buffer):
+        piece = self._pieces.pop(0) if self._pieces else b""
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+@pytest.mark.parametrize("step", [1, 2, 7, 8, 9, 65_536, 200_000])
 def test_octets_of_fastcgi_are_counted_however_they_come(bench, step):
     codec = server_codec("fastcgi", Limits())
-    environ = bench._scale_parts.request_environ("/")
-    codec.receive_data(bench._scale_load.encode("fastcgi", environ))
-    answer = codec.send_response(1, "200 OK", [("X", "y")], b"b" * 100_000)
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        ours.settimeout(DEADLINE_SECONDS)
-        # a small answer bytewise: a socket's buffer holds only so many deliveries
-        cut = answer if step > 8 else answer_of(codec, bench, b"b" * 20)
-        length = 100_000 if step > 8 else 20
-
-        def send():
-            for at in range(0, len(cut), step):
-                theirs.sendall(cut[at : at + step])
-
-        sender = threading.Thread(target=send)
-        sender.start()
-        count = bench._scale_load.download(ours, "fastcgi", b"")
-        sender.join(DEADLINE_SECONDS)
-    assert count == length + len(b"Status: 200 OK\r\nX: y\r\n\r\n")
-
-
-def answer_of(codec, bench, body):
-    environ = bench._scale_parts.request_environ("/")
-    codec.receive_data(bench._scale_load.encode("fastcgi", environ))
-    return codec.send_response(1, "200 OK", [("X", "y")], body)
+    request = bench._scale_load.encode("fastcgi", bench._scale_parts.request_environ("/"))
+    codec.receive_data(request)
+    sock = Dribble(codec.send_response(1, "200 OK", [("X", "y")], b"\6" * 70_000), step)
+    count = bench._scale_load.download(sock, "fastcgi", request)
+    assert count == 70_000 + len(b"Status: 200 OK\r\nX: y\r\n\r\n")
+    assert sock.sent == request
 
 
 def test_answer_that_breaks_off_is_wrong(bench):
