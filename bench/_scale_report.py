@@ -223,5 +223,6 @@ def _draw_rate(results: Results, path: Path) -> None:
         y_label="requests/s",
         series=drawn,
         ideal=should,
+        ideal_name="what the machine allows",
         note=machine_text(results),
     )

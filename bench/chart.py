@@ -132,6 +132,7 @@ def lines(
     log_y: bool = False,
     note: str = "",
     ticks: Callable[[float], str] = number,
+    ideal_name: str = _LINE,
 ) -> None:
     """Write a line for each series, with a band from lowest to highest, and the line it should be.
 
@@ -146,6 +147,7 @@ def lines(
         log_y: The same of y, which starts at 0 otherwise.
         note: A sentence or two below, for machine and versions.
         ticks: How an x is written; the points' own are the ticks, where they are not too close.
+        ideal_name: What the legend calls the line of *ideal*.
     """
     places = sorted({point[0] for points in series.values() for point in points})
     with mpl.rc_context(_STYLE):
@@ -174,7 +176,7 @@ def lines(
                 colour = _COLOURS[names.index(name) % len(_COLOURS)] if name else "black"
                 values = [line(place) for place in along]
                 axes.plot(along, values, color=colour, linestyle=_DASHES, zorder=1)
-            axes.plot([], [], color="black", linestyle=_DASHES, label=_LINE)
+            axes.plot([], [], color="black", linestyle=_DASHES, label=ideal_name)
         if log_y:
             axes.set_ylim(*_steps_around(*axes.get_ylim()))
         else:
