@@ -1,6 +1,7 @@
 # make demo   see a page that a WSGI application serves behind a web server
 # make test   everything: lint, types, contracts, unit tests, every web server
 # make check  the quick part of it, in under two minutes
+# make bench  Portico and its peers in one run of 25 minutes; BENCH=--quick for a first look
 # make soak   reloads and stops under load for SOAK_SECONDS=600
 # make bench-scale  how cost grows with workers, connections, heads and bodies: five minutes
 # make fuzz   coverage-guided fuzzing: FUZZ_SECONDS=60 a target, FUZZ_TARGET=ajp-server for one
@@ -8,6 +9,7 @@
 
 VENV = .venv
 BIN = $(VENV)/bin
+BENCH = --publish
 FUZZ_SECONDS = 60
 FUZZ_TARGET =
 SOAK_SECONDS = 600
@@ -41,9 +43,11 @@ soak: environment
 	    tests/supervisor/test_no_request_is_lost.py
 
 bench:
-	@tools/environment.sh .venv-bench bench
-	.venv-bench/bin/python bench/serve.py
-	.venv-bench/bin/python bench/cgi_start.py
+	@tools/bench-servers.sh
+	@tools/environment.sh .venv-bench
+	@.venv-bench/bin/python bench/peers.py
+	@mkdir -p build
+	.venv-bench/bin/python bench/serve.py $(BENCH)
 
 bench-scale: environment
 	$(BIN)/python bench/scale.py

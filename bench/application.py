@@ -4,6 +4,8 @@ The last word of the path chooses. The head of every answer names the server tha
 a header that is the same work for each: a constant of the process.
 """
 
+# mypy: ignore-errors - as an application's author would write it
+
 import os
 import random
 import time
@@ -40,36 +42,38 @@ PAGE_HEADERS = _headers(
 BODY_HEADERS = _headers("application/octet-stream", BODY)
 
 
-def hello(environ, start_response):
+def hello(_environ, start_response):
     """A small answer."""
     start_response("200 OK", HELLO_HEADERS)
     return [HELLO]
 
 
-def page(environ, start_response):
+def page(_environ, start_response):
     """8 KiB with six headers."""
     start_response("200 OK", PAGE_HEADERS)
     return [PAGE]
 
 
-def body(environ, start_response):
+def body(_environ, start_response):
     """1 MiB in one piece."""
     start_response("200 OK", BODY_HEADERS)
     return [BODY]
 
 
-def chunks(environ, start_response):
+def chunks(_environ, start_response):
     """1 MiB in 64 pieces, of known length in all."""
     start_response("200 OK", BODY_HEADERS)
     yield from CHUNKS
 
 
 def upload(environ, start_response):
-    """Read what was sent and tell its length."""
+    """Read what was sent, no further than the protocol says, and tell its length."""
     read = environ["wsgi.input"].read
+    left = int(environ["CONTENT_LENGTH"])
     length = 0
-    while block := read(READ_BYTES):
+    while left and (block := read(min(left, READ_BYTES))):
         length += len(block)
+        left -= len(block)
     answer = b"%d\n" % length
     start_response("200 OK", _headers("text/plain", answer))
     return [answer]
@@ -78,15 +82,17 @@ def upload(environ, start_response):
 def digest(environ, start_response):
     """Read what was sent and tell its SHA-256: what `upload` would cost too much."""
     read = environ["wsgi.input"].read
+    left = int(environ["CONTENT_LENGTH"])
     whole = sha256()
-    while block := read(READ_BYTES):
+    while left and (block := read(min(left, READ_BYTES))):
         whole.update(block)
+        left -= len(block)
     answer = whole.hexdigest().encode()
     start_response("200 OK", _headers("text/plain", answer))
     return [answer]
 
 
-def sleep(environ, start_response):
+def sleep(_environ, start_response):
     """A small answer after 50 ms."""
     time.sleep(0.05)
     start_response("200 OK", HELLO_HEADERS)

@@ -39,7 +39,8 @@ sys.path.insert(0, "{directory}")
 from {module} import application
 from waitress import serve
 serve(application, listen="127.0.0.1:{port}", threads=%d, connection_limit=4096,
-      channel_timeout=600, max_request_body_size=2**31, ident="")
+      asyncore_use_poll=True, channel_timeout=600,
+      max_request_body_size=2**31, ident="")
 """
 
 _BJOERN = """\
@@ -66,6 +67,9 @@ class Contestant:
             that is made otherwise.
         apache: Whether it is behind Apache; else behind nginx.
         only: The cases that it takes part in; all that suit it where empty.
+        unable: Cases that it is known not to manage, with the reason; it is not asked.
+        holds: Whether it keeps a thousand idle connections in its own protocol.
+        warm_seconds: Of load before the first turn of a case that counts.
         environ: More environment.
     """
 
@@ -77,6 +81,9 @@ class Contestant:
     threads: int = 0
     apache: bool = False
     only: frozenset[str] = frozenset()
+    unable: dict[str, str] = field(default_factory=dict)
+    holds: bool = False
+    warm_seconds: int = 1
     environ: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -108,7 +115,7 @@ def _portico(
     environ = {"PYTHONPATH": source} if source else {}
     return Contestant(
         name, protocol, "portico", tuple(command), kept=kept, threads=THREADS,
-        apache=protocol == "ajp", environ=environ,
+        apache=protocol == "ajp", holds=protocol in {"fastcgi", "ajp"}, environ=environ,
     )  # fmt: skip
 
 
@@ -124,12 +131,19 @@ def _uwsgi(name: str, protocol: str, *more: str, only: frozenset[str] = frozense
 
 
 def _script(
-    name: str, protocol: str, package: str, script: str, *, kept: bool = False, threads: int = 0
+    name: str,
+    protocol: str,
+    package: str,
+    script: str,
+    *,
+    kept: bool = False,
+    threads: int = 0,
+    unable: dict[str, str] | None = None,
 ) -> Contestant:
-    command = (sys.executable, "-c", script)
     return Contestant(
-        name, protocol, package, command, kept=kept, threads=threads, apache=protocol == "ajp"
-    )
+        name, protocol, package, (sys.executable, "-c", script), kept=kept, threads=threads,
+        apache=protocol == "ajp", unable=unable or {}, holds=kept,
+    )  # fmt: skip
 
 
 def _gunicorn(name: str, protocol: str, *options: str, kept: bool, threads: int) -> Contestant:
@@ -137,28 +151,31 @@ def _gunicorn(name: str, protocol: str, *options: str, kept: bool, threads: int)
         sys.executable, "-m", "gunicorn", "--chdir", "{directory}", "--workers", "1",
         "--bind", "127.0.0.1:{port}", "--log-level", "warning", *options, "{module}:application",
     )  # fmt: skip
-    return Contestant(name, protocol, "gunicorn", command, kept=kept, threads=threads)
+    return Contestant(name, protocol, "gunicorn", command, kept=kept, threads=threads, holds=kept)
 
 
 def contestants() -> list[Contestant]:
     """Give them all, Portico first in each protocol."""
     many = str(THREADS)
     slow = frozenset({"sleep", "mix"})
-    threaded = ("--threads", many, "--enable-threads")
+    # flup drops a connection for which it has no thread, so it gets more than are ever open; it
+    # writes a line a request unless told not to
+    flup = "maxThreads=128"
+    quiet = f"{flup}, loggingLevel=40"
     return [
         _portico("portico_fastcgi", "fastcgi", kept=True),
         _uwsgi("uwsgi_fastcgi", "fastcgi"),
-        _uwsgi("uwsgi_fastcgi_threads", "fastcgi", *threaded, only=slow),
-        _script(
-            "flup_fastcgi", "fastcgi", "flup", _FLUP % ("fcgi", f"maxThreads={many}"), threads=THREADS
+        _uwsgi(
+            "uwsgi_fastcgi_threads", "fastcgi", "--threads", many, "--enable-threads", only=slow
         ),
-        _script("gevent_fastcgi", "fastcgi", "gevent-fastcgi", _GEVENT, kept=True),
+        _script("flup_fastcgi", "fastcgi", "flup", _FLUP % ("fcgi", flup)),
+        _script(
+            "gevent_fastcgi", "fastcgi", "gevent-fastcgi", _GEVENT, kept=True,
+            unable={"upload": "it gives no answer to uploads over some 64 KiB"},
+        ),
         _portico("portico_scgi", "scgi"),
         _uwsgi("uwsgi_scgi", "scgi"),
-        _script(
-            "flup_scgi", "scgi", "flup", _FLUP % ("scgi", f"scriptName='', maxThreads={many}"),
-            threads=THREADS,
-        ),
+        _script("flup_scgi", "scgi", "flup", _FLUP % ("scgi", f"scriptName='', {quiet}")),
         _portico("portico_uwsgi", "uwsgi"),
         _uwsgi("uwsgi_uwsgi", "uwsgi"),
         _gunicorn("gunicorn_uwsgi", "uwsgi", "--protocol", "uwsgi", kept=False, threads=1),
@@ -168,8 +185,24 @@ def contestants() -> list[Contestant]:
             "--worker-connections", "4096",
             kept=True, threads=THREADS,
         ),
-        _script("waitress_http", "http", "waitress", _WAITRESS % THREADS, kept=True, threads=THREADS),
+        _script(
+            "waitress_http", "http", "waitress", _WAITRESS % THREADS, kept=True, threads=THREADS
+        ),
         _script("bjoern_http", "http", "bjoern", _BJOERN, kept=True),
+        _portico("portico_ajp", "ajp", kept=True),
+        # on kept connections it waits for a delayed acknowledgement every time, and stalls at last
+        _script(
+            "flup_ajp",
+            "ajp",
+            "flup",
+            _FLUP % ("ajp", quiet),
+            unable={"upload": "it gives no answer to an upload of 1 MiB"},
+        ),
+        Contestant(
+            "tomcat_ajp", "ajp", "Tomcat", kept=True, threads=THREADS, apache=True, holds=True,
+            warm_seconds=5,
+        ),
+        Contestant("mod_wsgi", "wsgi", "mod_wsgi", threads=THREADS, apache=True),
     ]  # fmt: skip
 
 
@@ -177,7 +210,7 @@ def earlier(directory: str) -> list[Contestant]:
     """Give the Portico of another checkout, to be compared with this one."""
     source = str(Path(directory).resolve() / "src")
     return [
-        _portico(f"before_{protocol}", protocol, kept=protocol == "fastcgi", source=source)
+        _portico(f"before_{protocol}", protocol, kept=protocol in {"fastcgi", "ajp"}, source=source)
         for protocol in ("fastcgi", "scgi", "uwsgi", "ajp")
     ]
 
@@ -185,7 +218,7 @@ def earlier(directory: str) -> list[Contestant]:
 def alone() -> list[Contestant]:
     """Give Portico without a parent, and so without a scoreboard."""
     return [
-        _portico(f"alone_{protocol}", protocol, kept=protocol == "fastcgi", workers=0)
+        _portico(f"alone_{protocol}", protocol, kept=protocol in {"fastcgi", "ajp"}, workers=0)
         for protocol in ("fastcgi", "scgi", "uwsgi", "ajp")
     ]
 

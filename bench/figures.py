@@ -55,6 +55,14 @@ def memory(results: Results, name: str) -> float | None:
     return found[0] if found else None
 
 
+def cgi_over_bare(results: Results, script: str) -> Spread | None:
+    """Give what a CGI process of *script* takes over a bare interpreter, in ms, pair by pair."""
+    found: dict[str, list[float]] = results.get("cgi", {})
+    pairs = zip(found.get(script, []), found.get("bare", []), strict=False)
+    over = [mine - bare for mine, bare in pairs]
+    return spread(over) if over else None
+
+
 def names(results: Results, case: str) -> list[str]:
     """Give who took part in a case, in the order of the field."""
     found = results["cases"][case]

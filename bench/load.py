@@ -169,10 +169,19 @@ class Load:
 
 
 def ask(port: int, path: str, expected: Expected, content: bytes | None = None) -> int:
-    """Ask once, as wrk asks, and compare.
+    """Ask once, as wrk asks, on a connection of its own; for the rest see `ask_on`."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), WAIT) as sock:
+            return ask_on(sock, path, expected, content)
+    except OSError as exc:
+        raise WrongAnswer(f"no answer: {exc}") from exc
+
+
+def ask_on(sock: socket.socket, path: str, expected: Expected, content: bytes | None = None) -> int:
+    """Ask on a connection that stays open, and compare.
 
     Args:
-        port: The web server's, on 127.0.0.1.
+        sock: A connection to the web server.
         path: Of the request.
         expected: What must come.
         content: What to POST; a GET without.
@@ -183,20 +192,20 @@ def ask(port: int, path: str, expected: Expected, content: bytes | None = None) 
     Raises:
         WrongAnswer: something else came.
     """
-    head = f"{'GET' if content is None else 'POST'} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+    host = f"{sock.getpeername()[0]}:{sock.getpeername()[1]}"
+    head = f"{'GET' if content is None else 'POST'} {path} HTTP/1.1\r\nHost: {host}\r\n"
     if content is not None:
         head += f"Content-Type: application/octet-stream\r\nContent-Length: {len(content)}\r\n"
     try:
-        with socket.create_connection(("127.0.0.1", port), WAIT) as sock:
-            sock.sendall(head.encode() + b"\r\n" + (content or b""))
-            with sock.makefile("rb") as file:
-                line = file.readline(65_536)
-                fields = []
-                while (field := file.readline(65_536)) not in {b"\r\n", b""}:
-                    fields.append(field)
-                headers = http.client.parse_headers(io.BytesIO(b"".join([*fields, b"\r\n"])))
-                length = headers.get("Content-Length")
-                body = file.read(int(length)) if length else b""
+        sock.sendall(head.encode() + b"\r\n" + (content or b""))
+        with sock.makefile("rb") as file:
+            line = file.readline(65_536)
+            fields = []
+            while (field := file.readline(65_536)) not in {b"\r\n", b""}:
+                fields.append(field)
+            headers = http.client.parse_headers(io.BytesIO(b"".join([*fields, b"\r\n"])))
+            length = headers.get("Content-Length")
+            body = file.read(int(length)) if length else b""
     except (OSError, ValueError) as exc:
         raise WrongAnswer(f"no answer: {exc}") from exc
     _compare(line, headers, body, expected)

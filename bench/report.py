@@ -1,6 +1,9 @@
-"""Read a run's results and say what they came to: tables, targets, plots, documentation.
+"""Read a run's results and say what they came to: text, plots, and the documentation's tables.
 
-python bench/report.py [FILE]
+  python bench/report.py [FILE] [--write-docs] [--plots]
+
+prints the tables; with --write-docs it writes the tables of docs/ and README.md anew, with --plots
+the plots of bench/results. Nothing is written by hand.
 """
 
 from __future__ import annotations
@@ -12,70 +15,44 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import figures
+import pages
 import targets
 from figures import Results
 
 RESULTS = Path(__file__).parent / "results" / "serve.json"
 
 
-def _cell(spread: figures.Spread | None, digits: int = 0) -> str:
-    if spread is None:
-        return "-"
-    low, high = f"{spread.low:,.{digits}f}", f"{spread.high:,.{digits}f}"
-    return f"{spread.median:,.{digits}f} ({low}-{high})"
+def aligned(rows: list[list[str]], left: int = 1) -> str:
+    """Give rows of cells as columns; the first *left* of them flush left."""
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if at < left else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip() + "\n")
+    return "".join(lines)
 
 
 def case_table(results: Results, case: str) -> str:
     """Give the table of one case, as text."""
     found = results["cases"][case]
-    heads = ["CPU us/request", "requests/s", "p50 ms", "p99 ms"]
-    heads += ["MiB/s"] if found["large"] else []
-    lines = [f"{case}: {found['title']}, {found['connections']} connections"]
-    lines.append(f"{'server':22}{heads[0]:>24}{heads[1]:>26}{heads[2]:>9}{heads[3]:>9}"
-                 f"{heads[4] if found['large'] else '':>8}   Portico against it")  # fmt: skip
+    rows = [pages.case_headings(results, case)]
+    remarks = []
     for name in figures.names(results, case):
-        if name in found["refused"]:
-            lines.append(f"{name:22}   no figure: {found['refused'][name]}")
-            continue
-        cpu, rate, p50, p99, mib = (
-            figures.figure(results, case, name, key) for key in ("cpu", "rate", "p50", "p99", "mib")
-        )
-        line = f"{name:22}{_cell(cpu, 1):>24}{_cell(rate):>26}"
-        line += f"{p50.median if p50 else 0:9.2f}{p99.median if p99 else 0:9.2f}"
-        line += f"{mib.median if mib else 0:8.0f}" if found["large"] else f"{'':8}"
-        lines.append(line + _against(results, case, name))
-    return "\n".join(lines) + "\n"
-
-
-def _against(results: Results, case: str, name: str) -> str:
-    ours = results["contestants"][name]["counterpart"]
-    cpu = figures.ratio(results, case, ours, name, "cpu")
-    rate = figures.ratio(results, case, ours, name, "rate")
-    if ours == name or cpu is None or rate is None:
-        return ""
-    return f"   {cpu.median:.2f} of its CPU, {rate.median:.2f} times its rate"
-
-
-def memory_table(results: Results) -> str:
-    """Give the table of memory after the load, as text."""
-    lines = ["memory after the load, MiB: proportional, private"]
-    lines += [
-        f"{name:22}{share:10.1f}{private:10.1f}"
-        for name, (share, private) in results["memory"].items()
-    ]
-    return "\n".join(lines) + "\n"
+        cells = pages.case_row(results, case, name)
+        if cells:
+            rows.append(cells)
+        else:
+            remarks.append(f"{name}: {pages.remark(results, case, name)}\n")
+    title = f"{case}: {found['title']}, {found['connections']} connections\n"
+    return title + aligned(rows) + "".join(remarks)
 
 
 def heading(results: Results) -> str:
     """Give the machine and the versions, as text."""
-    machine = results["machine"]
-    told = [
-        f"{machine['processor']}, {machine['cores']} cores, {machine['kernel']},"
-        f" {machine['python']}; {results['date']}",
-        ", ".join(f"{name} {version}" for name, version in results["versions"].items()),
-        f"{results['options']['rounds']} rounds of {results['options']['seconds']} s a server and"
-        " case, medians (least-most)",
-    ]
+    told = [pages.machine(results), pages.versions(results), pages.rounds(results)]
     told += [f"not run: {name}: {reason}" for name, reason in results["not_run"].items()]
     return "\n".join(told) + "\n"
 
@@ -84,16 +61,30 @@ def text(results: Results) -> str:
     """Give the whole report, as text."""
     parts = [heading(results)]
     parts += [case_table(results, case) for case in results["cases"]]
-    parts += [memory_table(results)] if results["memory"] else []
-    parts.append(targets.table(results))
+    if results["memory"]:
+        parts.append("memory after the load\n" + aligned(pages.memory_rows(results)))
+    if results.get("cgi"):
+        parts.append("one CGI process\n" + aligned(pages.cgi_rows(results)))
+    aims = [row for row in targets.rows(results) if "no figure" not in {row[5], row[8]}]
+    if aims:
+        parts.append("aims\n" + aligned([targets.headings(), *aims], left=3))
     return "\n".join(parts)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", nargs="?", type=Path, default=RESULTS)
+    parser.add_argument("--write-docs", action="store_true", help="write docs/ and README.md anew")
+    parser.add_argument("--plots", action="store_true", help="write bench/results/*.svg anew")
     options = parser.parse_args()
-    print(text(json.loads(options.file.read_text("utf-8"))), end="")
+    results = json.loads(options.file.read_text("utf-8"))
+    print(text(results), end="")
+    if options.write_docs:
+        pages.write_docs(results)
+    if options.plots:
+        import plots  # noqa: PLC0415 - matplotlib takes a second, and may not be here
+
+        plots.write(results, RESULTS.parent)
     return 0
 
 

@@ -7,163 +7,70 @@ gets no figure for that case, and the exit status is 1.
 
   python bench/serve.py [--quick] [--cases NAME,NAME] [--only NAME,NAME] [--seconds 2] [--rounds 5]
                         [--connections 16] [--against CHECKOUT] [--alone] [--json FILE]
+                        [--publish]
 
 With another checkout of Portico, its servers (before_...) take part as well; with --alone
-Portico in one process (alone_...), without a parent and a scoreboard.
+Portico in one process (alone_...), without a parent and a scoreboard. --publish writes
+bench/results and the tables of the documentation.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
 import sys
 import tempfile
-import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
+import cgi_start
 import machine
+import pages
 import report
-from cases import CASES, UPLOAD, Case
-from contestants import Contestant, alone, contestants, counterpart, earlier
-from load import Expected, Load, WrongAnswer, ask, digest_of, write_scripts
-from machinery import NotStarted, cpu_seconds, find, free_port, memory, nginx_place, start
-from machinery import start_nginx, wait_for
+from cases import CASES, LONG, UPLOAD
+from contestants import alone, contestants, counterpart, earlier
+from field import Field, say
+from load import write_scripts
+from machinery import NotStarted, find, memory
+from targets import TARGETS
+from turns import measure
 
-Row = dict[str, float]
-
-
-def say(text: str) -> None:
-    """Tell what is going on."""
-    print(text, file=sys.stderr, flush=True)
-
-
-class Field:
-    """The servers of one site: they run until *stack* ends.
-
-    Attributes:
-        running: Those that came up, with the root of their process trees.
-        not_run: Those that did not, with the reason.
-    """
-
-    def __init__(
-        self, stack: ExitStack, field: list[Contestant], site: Path, directory: Path
-    ) -> None:
-        self.running: list[Contestant] = []
-        self.pids: dict[str, int] = {}
-        self.not_run: dict[str, str] = {}
-        self.directory = directory
-        places = []
-        for one in field:
-            try:
-                port = self._start(stack, one, site)
-            except (NotStarted, OSError) as exc:
-                self.not_run[one.name] = str(exc)
-                say(f"{one.name} does not run: {exc}")
-                continue
-            self.running.append(one)
-            places.append(nginx_place(one.protocol, one.name, port, kept=one.kept))
-        self.port = start_nginx(stack, directory, places)
-
-    def _start(self, stack: ExitStack, one: Contestant, site: Path) -> int:
-        port = free_port()
-        log = self.directory / f"{one.name}.log"
-        environ = {"BENCH_SERVER": one.name, **one.environ}
-        process = start(stack, one.argv(site, port), log, environ)
-        wait_for(port, process, log)
-        self.pids[one.name] = process.pid
-        return port
-
-    def turn(self, case: Case, one: Contestant, connections: int, seconds: float) -> Row:
-        """Give one server its load and look what it costs.
-
-        Raises:
-            WrongAnswer: an answer was not what it should be.
-        """
-        size = self.check(case, one)
-        url = f"http://127.0.0.1:{self.port}/{one.name}/{case.path}"
-        before = cpu_seconds(self.pids[one.name])
-        load = Load(url, self.directory, connections=connections, seconds=seconds, post=case.post)
-        sample = load.finish(size)
-        used = cpu_seconds(self.pids[one.name]) - before
-        self.check(case, one)
-        row = {
-            "cpu": used / sample.requests * 1e6,
-            "rate": sample.rate,
-            "p50": sample.p50 / 1000,
-            "p99": sample.p99 / 1000,
-            "requests": sample.requests,
-        }
-        if case.large:
-            row["mib"] = sample.rate * len(UPLOAD) / 1_048_576
-        return row
-
-    def check(self, case: Case, one: Contestant) -> int:
-        """Compare one full answer; gives its octets.
-
-        Raises:
-            WrongAnswer: it differs.
-        """
-        content = UPLOAD if case.post else None
-        if case.post:
-            digest = Expected(one.name, digest_of(UPLOAD))
-            ask(self.port, f"/{one.name}/digest", digest, content)
-        return ask(self.port, f"/{one.name}/{case.path}", Expected(one.name, case.body), content)
-
-
-def measure(field: Field, case: Case, options: argparse.Namespace) -> dict[str, Any]:
-    """Run all rounds of one case."""
-    taking = [one for one in field.running if case.suits(one)]
-    rows: dict[str, list[Row]] = {one.name: [] for one in taking}
-    refused: dict[str, str] = {}
-    connections = case.connections or options.connections
-    for turn in range(options.rounds + 1):
-        order = [one for one in taking if one.name not in refused]
-        random.Random(f"{case.name} {turn}").shuffle(order)  # noqa: S311 - the same in each run
-        began = time.monotonic()
-        for one in order:
-            try:
-                row = field.turn(case, one, connections, options.seconds if turn else 1)
-            except WrongAnswer as exc:
-                refused[one.name] = str(exc)
-                say(f"  {case.name}: no figure for {one.name}: {exc}")
-                continue
-            if turn:  # the first round only warms up
-                rows[one.name].append(row)
-        took = time.monotonic() - began
-        say(f"  {case.name}: round {turn} of {options.rounds}, {took:.0f} s")
-    return {
-        "title": case.title,
-        "connections": connections,
-        "large": case.large,
-        "rounds": {name: found for name, found in rows.items() if name not in refused},
-        "refused": refused,
-    }
+#: The servers of the aims, which a first look is content with.
+AIMED = {name for target in TARGETS for name in (target.ours, target.peer)}
 
 
 def parse_options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a first look, in four minutes")
-    parser.add_argument("--seconds", type=float, help="of load a turn: 2, or 1 where quick")
-    parser.add_argument("--rounds", type=int, help="5, or 2 where quick")
+    parser.add_argument("--seconds", type=int, help="of load a turn: 2, or 1 where quick")
+    parser.add_argument("--rounds", type=int, help="5, or 1 where quick")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--cases", default="", metavar="NAME,NAME", help="some of the cases")
     parser.add_argument("--only", default="", metavar="NAME,NAME", help="some of the servers")
     parser.add_argument("--against", metavar="CHECKOUT", help="an earlier Portico to compare with")
     parser.add_argument("--alone", action="store_true", help="compare with one process as well")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the results go")
+    parser.add_argument(
+        "--publish", action="store_true", help="write bench/results and the documentation's tables"
+    )
     options = parser.parse_args()
     options.seconds = options.seconds or (1 if options.quick else 2)
-    options.rounds = options.rounds or (2 if options.quick else 5)
+    options.rounds = options.rounds or (1 if options.quick else 5)
     everyone = contestants() + (earlier(options.against) if options.against else [])
     everyone += alone() if options.alone else []
     options.field = _chosen(parser, options.only, everyone)
     options.chosen = _chosen(parser, options.cases, CASES)
+    if options.quick:
+        options.field = [
+            one
+            for one in options.field
+            if options.only or one.name in AIMED or one.only or one not in contestants()
+        ]
+        options.chosen = [one for one in options.chosen if options.cases or one.name not in LONG]
     for program in ("nginx", "wrk"):
         if not find(program):
             parser.error(f"{program} must be installed: tools/bench-servers.sh")
@@ -201,25 +108,57 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "not_run": {},
         "cases": {},
         "memory": {},
+        "cgi": {},
     }
     for site in dict.fromkeys(case.site for case in options.chosen):
         cases = [case for case in options.chosen if case.site == site]
         field = [one for one in options.field if any(case.suits(one) for case in cases)]
         with ExitStack() as stack:
             name = stack.enter_context(tempfile.TemporaryDirectory(prefix="portico-bench-"))
-            directory = Path(name)
-            write_scripts(directory, UPLOAD)
+            write_scripts(Path(name), UPLOAD)
             say(f"{site}: starting {len(field)} servers")
-            servers = Field(stack, field, Path(__file__).parent / site, directory)
+            servers = Field(stack, field, Path(__file__).parent / site, Path(name))
             results["not_run"].update(servers.not_run)
+            results["versions"].update(servers.versions)
             for case in cases:
                 results["cases"][case.name] = measure(servers, case, options)
             if site == CASES[0].site:
                 results["memory"] = {
                     one: [round(part, 2) for part in memory(pid)]
-                    for one, pid in servers.pids.items()
+                    for one, pid in servers.roots.items()
                 }
+    if not options.cases:
+        say("CGI processes")
+        results["cgi"] = start_cgi(10 if options.quick else 40)
     return results
+
+
+def start_cgi(runs: int) -> dict[str, list[float]]:
+    """Give the wall milliseconds of CGI processes, in turns: bare interpreter, Portico, wsgiref."""
+    wall: dict[str, list[float]] = {name: [] for name in cgi_start.SCRIPTS}
+    with tempfile.TemporaryDirectory(prefix="portico-bench-") as name:
+        scripts = {one: Path(name, f"with_{one}.py") for one in cgi_start.SCRIPTS}
+        for one, path in scripts.items():
+            path.write_text(cgi_start.SCRIPTS[one])
+        for number in range(runs + 1):
+            for one, path in scripts.items():
+                took, _, output = cgi_start.run_once(path)
+                if not output.endswith(b"\r\n\r\nhello\n"):
+                    raise NotStarted(f"CGI: {one} answered wrongly")
+                if number:  # the first run reads the files from the disk
+                    wall[one].append(round(took, 3))
+    return wall
+
+
+def publish(results: dict[str, Any]) -> None:
+    """Write the results where the documentation and its plots take them from."""
+    import plots  # noqa: PLC0415 - matplotlib takes a second, and may not be here
+
+    place = report.RESULTS
+    place.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    place.with_suffix(".txt").write_text(report.text(results), "utf-8")
+    plots.write(results, place.parent)
+    pages.write_docs(results)
 
 
 def main() -> int:
@@ -233,9 +172,17 @@ def main() -> int:
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    if options.publish:
+        publish(results)
     print(report.text(results), end="")
+    return status(results)
+
+
+def status(results: dict[str, Any]) -> int:
+    """Give the exit status: 1 where a server answered wrongly, or our own did not run."""
     wrong = any(case["refused"] for case in results["cases"].values())
-    return 1 if wrong else 0
+    absent = any(name.startswith("portico_") for name in results["not_run"])
+    return 1 if wrong or absent else 0
 
 
 if __name__ == "__main__":

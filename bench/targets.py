@@ -14,7 +14,8 @@ class Target(NamedTuple):
     """One cell of the table of aims.
 
     Attributes:
-        case: Of which case; ``memory`` for what the processes take after all of the load.
+        case: Of which case; ``memory`` for what the processes take after all of the load, ``cgi``
+            for the start of a CGI process, whose figure is milliseconds over a bare interpreter.
         ours: Which Portico.
         peer: Against whom; empty for a figure that stands for itself.
         cpu: At most this part of the peer's CPU time a request, or of its memory; 0 for no aim.
@@ -55,6 +56,7 @@ def _all() -> list[Target]:
         Target("memory", f"portico_{protocol}", f"uwsgi_{protocol}", 1.0, 0)
         for protocol in ("fastcgi", "scgi", "uwsgi")
     ]
+    found.append(Target("cgi", "portico", "", 1.5, 0))
     return found
 
 
@@ -92,6 +94,9 @@ def verdict(results: Results, target: Target) -> Verdict:
     if case == "memory":
         mine, other = figures.memory(results, ours), figures.memory(results, peer)
         return Verdict(target, mine / other if mine and other else None, None)
+    if case == "cgi":
+        over = figures.cgi_over_bare(results, ours)
+        return Verdict(target, over.median if over else None, None)
     if not peer:
         rate = figures.figure(results, case, ours, "rate")
         return Verdict(target, None, rate.median if rate else None)
@@ -105,22 +110,28 @@ def verdicts(results: Results) -> list[Verdict]:
     return [verdict(results, target) for target in TARGETS]
 
 
-def table(results: Results) -> str:
-    """Give the table of aims, as text."""
-    lines = [f"{'case':8}{'Portico':17}{'against':17}{'CPU (memory)':>14}{'aim':>7}  {'':16}"
-             f"{'requests/s':>12}{'aim':>7}"]  # fmt: skip
-    for found in verdicts(results):
-        target = found.target
-        words = found.words()
-        line = f"{target.case:8}{target.ours:17}{target.peer or '-':17}"
-        line += _pair(found.cpu, target.cpu, words[0], 14)
-        line += _pair(found.rate, target.rate, words[1], 12)
-        lines.append(line.rstrip())
-    return "aims\n" + "\n".join(lines) + "\n"
+def headings() -> list[str]:
+    """Give the headings of `rows`."""
+    return ["case", "Portico", "against", "CPU", "aim", "", "requests/s", "aim", ""]
 
 
-def _pair(value: float | None, aim: float, word: str, width: int) -> str:
+def rows(results: Results) -> list[list[str]]:
+    """Give the table of aims: a row each, a cell a word or number."""
+    found = []
+    for one in verdicts(results):
+        target = one.target
+        words = one.words()
+        cells = [target.case, target.ours, target.peer or "-"]
+        unit = {"memory": " of memory", "cgi": " ms"}.get(target.case, "")
+        cells += _cells(one.cpu, target.cpu, words[0], unit, "at most")
+        cells += _cells(one.rate, target.rate, words[1], "", "at least")
+        found.append(cells)
+    return found
+
+
+def _cells(value: float | None, aim: float, word: str, unit: str, bound: str) -> list[str]:
+    if not aim:
+        return ["", "", ""]
     digits = 0 if aim > 10 else 2
-    shown = "-" if value is None else f"{value:.{digits}f}"
-    wanted = f"{aim:.{digits}f}" if aim else ""
-    return f"{shown if aim else '':>{width}}{wanted:>7}  {word:16}"
+    shown = "-" if value is None else f"{value:.{digits}f}{unit}"
+    return [shown, f"{bound} {aim:.{digits}f}", word]
