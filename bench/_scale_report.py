@@ -75,7 +75,12 @@ def _connections(_: Results, cells: list[dict[str, Any]]) -> list[Rows]:
     keys = ("cpu_us", "rate", "pss_mib", "octets_a_connection")
     heads = ["µs of CPU a request", "requests/s", "memory, MiB", "octets a connection"]
     rows: Rows = [["", "open connections", *heads]]
-    rows += [[cell["series"], f"{cell['x']:,}", *_of_cell(cell, *keys)] for cell in cells]
+    since = {line.key: line.since for line in LINES if line.part == "connections"}
+    for cell in cells:
+        row = _of_cell(cell, *keys)
+        if cell["x"] < since[keys[-1]]:
+            row[-1] = "too few to tell"  # the pages of other things that came or went
+        rows.append([cell["series"], f"{cell['x']:,}", *row])
     return [rows]
 
 

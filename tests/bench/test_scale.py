@@ -137,6 +137,18 @@ def test_cell_without_a_figure_says_why_and_has_no_verdict(bench):
     assert "times" not in text
 
 
+def test_memory_of_a_few_connections_is_not_told(bench):
+    figures = {"cpu_us": 17.0, "rate": 50_000.0, "pss_mib": 20.0, "octets_a_connection": -70.0}
+    many = figures | {"octets_a_connection": 900.0}
+    series = "FastCGI, kept"
+    text = bench._scale_report.text(
+        results(cell("connections", series, 10, figures), cell("connections", series, 1000, many))
+    )
+    assert "too few to tell" in text
+    assert "-70" not in text
+    assert "900 (810-990)" in text
+
+
 def test_markdown_has_a_cell_for_each_column(bench):
     (rows, lines) = bench._scale_report.tables(heads(), "heads")
     for table in (rows, lines):
