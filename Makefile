@@ -3,6 +3,7 @@
 # make check  the quick part of it, in under two minutes
 # make budget  instructions of a request in codec and core, against what is on record
 # make bench  Portico and its peers in one run of 25 minutes; BENCH=--quick for a first look
+# make bench-scale  how cost grows with workers, connections, heads and bodies: five minutes
 # make soak   reloads and stops under load for SOAK_SECONDS=600
 # make fuzz   coverage-guided fuzzing: FUZZ_SECONDS=60 a target, FUZZ_TARGET=ajp-server for one
 .POSIX:
@@ -51,6 +52,10 @@ bench:
 	@.venv-bench/bin/python bench/peers.py
 	.venv-bench/bin/python bench/serve.py $(BENCH)
 
+bench-scale: environment
+	$(BIN)/python bench/scale.py
+	$(BIN)/python bench/scale.py --write-docs
+
 fuzz:
 	@mkdir -p build/fuzz
 	@tools/environment.sh .venv-fuzz fuzz 2>build/fuzz/environment.log || { \
@@ -67,4 +72,4 @@ clean:
 	rm -rf $(VENV) .venv-bench .venv-fuzz build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache \
 	    .hypothesis .coverage
 
-.PHONY: demo check test soak budget bench fuzz environment clean
+.PHONY: demo check test soak budget bench bench-scale fuzz environment clean

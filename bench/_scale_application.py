@@ -16,6 +16,7 @@ BLOCK_BYTES = 65_536
 BLOCK = bytes(range(256)) * (BLOCK_BYTES // 256)
 #: Where the files of ``/file/N`` are, each with its length as its name.
 FILES = "PORTICO_SCALE_FILES"
+_DIRECTORY = Path(os.environ.get(FILES, "."))
 
 
 def application(
@@ -46,7 +47,7 @@ def _blocks(length: int) -> Iterator[bytes]:
 
 
 def _file(name: str) -> IO[bytes]:
-    return Path(os.environ[FILES], name).open("rb")
+    return (_DIRECTORY / name).open("rb", buffering=0)
 
 
 def _upload(body: Any, kind: str) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import resource
 import socket
@@ -15,7 +14,9 @@ from typing import TYPE_CHECKING
 import _scale_load as load
 from _scale_application import BLOCK, BODY, FILES
 from codec import ENVIRON
+from machine import check_open_files
 from machinery import NotStarted, cpu_seconds, pss, start, tree
+from portico.errors import ProtocolError
 
 if TYPE_CHECKING:
     import subprocess
@@ -35,6 +36,8 @@ BODIES = (1 * KIB, 32 * KIB, 1 * MIB, 32 * MIB, 1 * GIB)
 ACTIVE = 16
 NAMES = {"fastcgi": "FastCGI", "scgi": "SCGI", "ajp": "AJP", "uwsgi": "uwsgi"}
 START_SECONDS = 30.0
+#: More than any head of an answer here.
+HEAD_BYTES = 1_024
 #: Descriptors that a process needs beside those of its connections.
 OTHER_DESCRIPTORS = 200
 #: Octets of a header's value where a head has many; its name has some twenty.
@@ -179,8 +182,9 @@ def workers(stack: ExitStack, directory: Path) -> Iterator[Cell]:
 
 def connections(stack: ExitStack, directory: Path) -> Iterator[Cell]:
     """Give the cells of 10 to 5,000 open connections, of which 16 are in use at a time."""
+    check_open_files(sum(CONNECTIONS) + OTHER_DESCRIPTORS)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     for count in CONNECTIONS:
-        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         needed = sum(CONNECTIONS[: CONNECTIONS.index(count) + 1]) + OTHER_DESCRIPTORS
         server = Server(
             stack, directory, ("fastcgi",), "--max-connections", str(count + OTHER_DESCRIPTORS)
@@ -215,9 +219,7 @@ def connections(stack: ExitStack, directory: Path) -> Iterator[Cell]:
         ) -> Figures:
             answer = hello.answer()
             figures = hello.server.measured(
-                lambda: load.kept(
-                    open_now, hello.request, answer, active=ACTIVE, seconds=seconds
-                )
+                lambda: load.kept(open_now, hello.request, answer, active=ACTIVE, seconds=seconds)
             )
             figures["pss_mib"] = pss(hello.server.pid)
             grown = (figures["pss_mib"] - base[0]) * MIB
@@ -243,7 +245,7 @@ def head_of(protocol: str, octets: int, *, many: bool) -> bytes:
     if many:
         for count in range(octets):
             longer = {**environ, f"HTTP_X_FIELD_{count:04}": f"{count:04}" * (FIELD_BYTES // 4)}
-            if len(load.encode(protocol, longer)) > octets:
+            if octets_of(protocol, longer) > octets:
                 break
             environ = longer
     for _ in range(8):  # a length may take more octets as it grows
@@ -255,6 +257,14 @@ def head_of(protocol: str, octets: int, *, many: bool) -> bytes:
             : max(size, 0)
         ]
     raise ValueError(f"no {protocol} request of exactly {octets} octets")
+
+
+def octets_of(protocol: str, environ: dict[str, str]) -> int:
+    """Give the octets that a request takes; one too many for what does not go into a packet."""
+    try:
+        return len(load.encode(protocol, environ))
+    except ProtocolError:
+        return max(HEADS) + 1
 
 
 def heads(stack: ExitStack, directory: Path) -> Iterator[Cell]:
@@ -301,11 +311,15 @@ class Body:
             self._check_download()
 
     def _check_upload(self) -> None:
-        with load.connect(self.path) as sock:
-            self._answer = self._upload.read_answer(sock, self.protocol)
-        body = self._answer
-        if str(self.size).encode() not in body:
-            raise load.WrongAnswer(f"the application did not count {self.size}: {body!r}")
+        """Have the application give the digest of what came, then their number alone."""
+        digested = load.upload(self.protocol, {**self._environ, "PATH_INFO": "/digest"}, self.size)
+        for upload, right in ((digested, digested.digest), (self._upload, b"%d" % self.size)):
+            with load.connect(self.path) as sock:
+                upload.send(sock)
+                answer = load.receive(sock, self.protocol)
+            if answer.body != right:
+                raise load.WrongAnswer(f"{answer.body[:200]!r}, not {right!r}")
+            self._answer = answer.octets
 
     def _check_download(self) -> None:
         count = 0
@@ -320,10 +334,13 @@ class Body:
                     raise load.WrongAnswer(f"wrong octets behind {count}")
                 count += len(piece)
 
-        head_octets = load.ask(self.path, self.protocol, self._environ, take=take).head_octets
+        load.ask(self.path, self.protocol, self._request, take)
         if count != self.size:
             raise load.WrongAnswer(f"{count} octets of body, not {self.size}")
-        self._expected = head_octets + self.size
+        with load.connect(self.path) as sock:
+            self._expected = load.download(sock, self.protocol, self._request)
+        if not 0 < self._expected - self.size < HEAD_BYTES:
+            raise load.WrongAnswer(f"{self._expected} octets of head and body for {self.size}")
 
     def run(self, seconds: float) -> Figures:
         """Ask again and again for so many seconds, once at least."""
@@ -344,14 +361,20 @@ class Body:
                 if done and self.protocol not in load.KEPT:
                     sock.close()
                     sock = load.connect(self.path)
-                if self.kind == "upload":
-                    self._upload.send(sock, self._answer)
-                else:
-                    load.download(sock, self.protocol, self._request, self._expected)
+                self._once(sock)
                 done += 1
         finally:
             sock.close()
         return load.Load(done, time.perf_counter() - started, time.process_time() - own)
+
+    def _once(self, sock: socket.socket) -> None:
+        if self.kind == "upload":
+            self._upload.send(sock)
+            load.compare(sock.fileno(), self._answer)
+            return
+        count = load.download(sock, self.protocol, self._request)
+        if count != self._expected:
+            raise load.WrongAnswer(f"{count} octets, not {self._expected}")
 
 
 def bodies(stack: ExitStack, directory: Path) -> Iterator[Cell]:
@@ -379,15 +402,11 @@ def peak(root: int) -> float:
     """Give the sum of the peaks of resident memory of a process tree, in MiB."""
     total = 0
     for pid in tree(root):
-        found = re.search(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.M)
+        found = re.search(
+            r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE
+        )
         total += int(found[1]) if found else 0
     return total / 1024
 
 
 PARTS = {"workers": workers, "connections": connections, "heads": heads, "bodies": bodies}
-
-
-def raise_descriptors() -> None:
-    """Let this process and the servers have as many descriptors as the system allows."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from os import PathLike
 
     from matplotlib.axes import Axes
@@ -40,6 +40,7 @@ _PALE = "#DDDDDD"
 _INCHES_WIDE = 8.0
 _INCHES_A_BAR = 0.27
 _STEPS = (1.0, 2.0, 5.0)
+_DASHES = (0, (5, 3))
 _LINE = "the line it should be"
 
 _STYLE: dict[Any, object] = {
@@ -126,11 +127,12 @@ def lines(
     x_label: str,
     y_label: str,
     series: dict[str, list[tuple[float, float, float, float]]],
-    ideal: Callable[[float], float] | None = None,
+    ideal: Callable[[float], float] | Mapping[str, Callable[[float], float]] | None = None,
     log_x: bool = False,
     log_y: bool = False,
     note: str = "",
     ticks: Callable[[float], str] = number,
+    ideal_name: str = _LINE,
 ) -> None:
     """Write a line for each series, with a band from lowest to highest, and the line it should be.
 
@@ -140,20 +142,21 @@ def lines(
         x_label: What grows.
         y_label: What it costs.
         series: Series, then its points: x, median, lowest and highest; any order.
-        ideal: What y should be at x; drawn dashed.
-        log_x: Whether x is drawn by its logarithm; the points' own x are the ticks then.
+        ideal: What y should be at x; drawn dashed. Where series differ in it, one for each by name.
+        log_x: Whether x is drawn by its logarithm.
         log_y: The same of y, which starts at 0 otherwise.
         note: A sentence or two below, for machine and versions.
-        ticks: How an x is written.
+        ticks: How an x is written; the points' own are the ticks, where they are not too close.
+        ideal_name: What the legend calls the line of *ideal*.
     """
     places = sorted({point[0] for points in series.values() for point in points})
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(4.4, title, note)
         if log_x:
             axes.set_xscale("log")
-            axes.set_xticks(places)
             axes.xaxis.set_minor_formatter(NullFormatter())
             axes.tick_params(axis="x", which="minor", length=0)
+        axes.set_xticks(_apart(places, logarithmic=log_x))
         if log_y:
             axes.set_yscale("log", subs=())
             axes.yaxis.set_major_locator(LogLocator(subs=_STEPS))
@@ -167,8 +170,13 @@ def lines(
             axes.plot(x, median, color=colour, marker=marker, markersize=5, label=name)
         if ideal and places:
             along = _between(places[0], places[-1], logarithmic=log_x)
-            values = [ideal(place) for place in along]
-            axes.plot(along, values, color="black", linestyle=(0, (5, 3)), label=_LINE, zorder=1)
+            names = list(series)
+            each = {"": ideal} if callable(ideal) else ideal
+            for name, line in each.items():
+                colour = _COLOURS[names.index(name) % len(_COLOURS)] if name else "black"
+                values = [line(place) for place in along]
+                axes.plot(along, values, color=colour, linestyle=_DASHES, zorder=1)
+            axes.plot([], [], color="black", linestyle=_DASHES, label=ideal_name)
         if log_y:
             axes.set_ylim(*_steps_around(*axes.get_ylim()))
         else:
@@ -179,6 +187,16 @@ def lines(
         axes.set_axisbelow(True)
         figure.legend(loc="outside right upper", fontsize=9)
         _write(figure, path)
+
+
+def _apart(places: list[float], *, logarithmic: bool) -> list[float]:
+    """Give those of *places* that have room for their ticks, the largest first."""
+    drawn = [math.log(place) if logarithmic else place for place in places]
+    kept: list[int] = []
+    for at in reversed(range(len(places))):
+        if not kept or drawn[kept[-1]] - drawn[at] > (drawn[-1] - drawn[0]) / 14:
+            kept.append(at)
+    return [places[at] for at in reversed(kept)]
 
 
 def _between(first: float, last: float, *, logarithmic: bool) -> list[float]:

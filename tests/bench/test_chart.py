@@ -69,6 +69,19 @@ def test_lines_say_series_labels_and_the_line_it_should_be(chart, tmp_path):
     assert "5000 open" in texts(tmp_path / "without.svg")
 
 
+def test_each_series_may_have_a_line_of_its_own(chart, tmp_path):
+    lines = {"FastCGI": lambda _: 17.0, "SCGI": lambda _: 14.0}
+    draw_lines(chart, tmp_path / "lines.svg", ideal=lines)
+    assert texts(tmp_path / "lines.svg").count("the line it should be") == 1
+    dashed = [
+        path for path in (tmp_path / "lines.svg").read_text().split("<path") if "dasharray" in path
+    ]
+    assert [colour for path in dashed for colour in ("#0072b2", "#e69f00") if colour in path] == [
+        "#0072b2",
+        "#e69f00",
+    ]
+
+
 def test_logarithmic_y_is_written_out(chart, tmp_path):
     draw_lines(chart, tmp_path / "lines.svg", log_y=True)
     assert {"10", "20"} <= set(texts(tmp_path / "lines.svg"))
