@@ -328,3 +328,20 @@ def test_a_snapshot_has_its_form_whatever_a_worker_writes(key, value):
     for one in found["workers"]:
         assert set(one) == set(worker(7)) | set(child(1, 7))
         assert type(one["started"]) is float
+
+
+def test_the_fewest_connections_of_any_worker_that_accepts():
+    board = Scoreboard(3)
+    assert board.least_staying() == 0
+    board.count_staying(1, 7)
+    board.count_staying(3, 5)
+    assert board.least_staying() == 5
+    board.count_staying(2, 0)
+    assert board.least_staying() == 0
+    board.count_staying(2, None)
+    assert board.least_staying() == 5
+    board.clear(3)
+    assert board.least_staying() == 7
+    board.count_staying(4, 1)  # there is no room for it
+    board.count_staying(0, 1)  # nor for the parent
+    assert board.least_staying() == 7

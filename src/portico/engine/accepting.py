@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from portico.engine.connection import IDLE, Connection
 
 if TYPE_CHECKING:
+    from portico.engine.figures import Observer
     from portico.engine.gate import Gate
     from portico.engine.handover import Handover
     from portico.engine.leader import Engine, Served
@@ -29,6 +30,11 @@ _FULL_SECONDS = 60.0
 #: Seconds until accepting is tried again after such an error.
 _SHORTAGE_PAUSE = 0.5
 
+#: Seconds for which a process that has more connections than others leaves the next one to them,
+#: and for which it does so no more where nobody took it.
+_REST_SECONDS = 0.002
+_USELESS_SECONDS = 0.02
+
 
 class Accepting:
     """The gates of an engine, and the pauses in which nobody comes through them.
@@ -39,15 +45,18 @@ class Accepting:
         parking: Its requests that wait for a thread.
         gates: One a listener; owned.
         handover: Where kept connections come from, and go to, between processes.
+        observer: Knows how many connections other processes have; None for none.
 
     Attributes:
         paused: Whether new connections are left in the kernel's queue.
+        resting: Whether they are left to other processes for a moment.
         closed: Whether there are no listeners any more.
     """
 
     __slots__ = (
-        "_engine", "_full_told", "_handover", "_items", "_parking", "_places", "_roomy", "_waiting",
-        "closed", "gates", "paused",
+        "_engine", "_full_told", "_handover", "_items", "_least", "_no_rest_until", "_observer",
+        "_parking", "_places", "_rest_until", "_roomy", "_waiting", "closed", "gates", "paused",
+        "resting",
     )  # fmt: skip
 
     def __init__(
@@ -56,8 +65,11 @@ class Accepting:
         waiting: Waiting,
         parking: Parking,
         gates: list[Gate],
+        *,
         handover: Handover | None,
+        observer: Observer | None,
     ) -> None:
+        settings = engine.settings
         self._engine = engine
         self._waiting = waiting
         self._items = waiting.items
@@ -68,10 +80,13 @@ class Accepting:
         if handover is not None:
             self.gates.append(gates[0].standing_at(handover))
         self.paused = False
+        self.resting = False
         self.closed = False
+        self._observer = observer if handover is not None and settings.workers > 1 else None
+        self._rest_until = self._no_rest_until = 0.0
+        self._least = 0
         self._full_told = -inf
         # descriptors waiting up to which there is room whatever the threads do
-        settings = engine.settings
         self._roomy = settings.max_connections - settings.threads + len(self.gates)
 
     def start(self) -> None:
@@ -79,6 +94,7 @@ class Accepting:
         for gate in self.gates:
             self._waiting.items[gate.listener.fd] = gate
             self._waiting.poller.register(gate.listener.fd, shared=True)
+        self.settle()
 
     # -- one connection --------------------------------------------------------------------
 
@@ -145,6 +161,49 @@ class Accepting:
 
     # -- pauses ----------------------------------------------------------------------------
 
+    def rest(self) -> None:
+        """Let other processes take the next connection, as this one has just taken one that stays.
+
+        The system wakes the first process in its queue that waits, and one that is awake comes
+        before any that must be woken: all connections would end up in one process, and their
+        requests on one processor. So who has more than another leaves the next one alone for a
+        moment, and comes back to the end of the queue.
+        """
+        if self._observer is None:
+            return
+        count = len(self._items)
+        least = self._observer.settle(count)
+        if count > least + 1 and self._engine.now >= self._no_rest_until:
+            with self._waiting.lock:
+                if not (self.paused or self.resting or self.closed):
+                    self.resting = True
+                    self._least = least
+                    self._rest_until = self._engine.now + _REST_SECONDS
+                    for gate in self.gates:
+                        self._waiting.poller.unregister(gate.listener.fd)
+
+    def settle(self) -> None:
+        """Tell the other processes how many connections are here."""
+        if self._observer is not None and not self.closed:
+            self._observer.settle(len(self._items))
+
+    def rest_left(self) -> float:
+        """Give the seconds that a rest still takes; 0 once it is over, and connections come in."""
+        left = self._rest_until - self._engine.now
+        observer = cast("Observer", self._observer)
+        count = len(self._items)
+        least = observer.settle(count)
+        if left > 0 and count > least + 1:
+            return left
+        if least == self._least:
+            self._no_rest_until = self._engine.now + _USELESS_SECONDS
+        with self._waiting.lock:
+            if self.resting:
+                self.resting = False
+                for gate in self.gates:
+                    self._waiting.poller.register(gate.listener.fd, shared=True)
+        return 0.0
+
     def _is_full(self) -> bool:
         """Whether there are as many connections as may be; then accepting pauses."""
         engine = self._engine
@@ -168,6 +227,9 @@ class Accepting:
         with self._waiting.lock:
             if not self.paused and not self.closed:
                 self.paused = True
+                if self.resting:
+                    self.resting = False
+                    return
                 for gate in self.gates:
                     self._waiting.poller.unregister(gate.listener.fd)
 
@@ -195,7 +257,11 @@ class Accepting:
         if self.closed:
             return
         self.closed = True
+        watched = not (self.paused or self.resting)
         for gate in self.gates:
-            if self._waiting.items.pop(gate.listener.fd, None) is not None and not self.paused:
+            if self._waiting.items.pop(gate.listener.fd, None) is not None and watched:
                 self._waiting.poller.unregister(gate.listener.fd)
             gate.listener.close()
+        self.resting = False
+        if self._observer is not None:
+            self._observer.settle(None)

@@ -27,6 +27,14 @@ class Observer(Protocol):
         """Take note that requests come after a pause; called before the first is served."""
         ...
 
+    def settle(self, number: int | None) -> int:
+        """Take note how many connections stay in this process; gives the least of any like it.
+
+        Args:
+            number: How many; None if it accepts no more.
+        """
+        ...
+
     def observe(self, figures: dict[str, Any]) -> None:
         """Take what `Engine.figures` gives; called by one thread at a time."""
         ...

@@ -146,7 +146,9 @@ class Engine:
         self._waiting = Waiting()
         self._lock = self._waiting.lock
         self._parking = Parking()
-        self._accepting = Accepting(self, self._waiting, self._parking, gates, handover)
+        self._accepting = Accepting(
+            self, self._waiting, self._parking, gates, handover=handover, observer=observer
+        )
         self._can_hand_over = handover is not None
         self.leader: Worker | None = None
         self.turns = 0
@@ -265,6 +267,7 @@ class Engine:
 
     def _tell(self) -> None:
         cast("Observer", self._observer).observe(self.figures())
+        self._accepting.settle()
 
     def _count_connections(self) -> int:
         """Count the open connections; under the lock."""
@@ -354,6 +357,8 @@ class Engine:
                 or connection.phase == PARKED
             ):
                 self._await(connection)
+                if type(item) is Gate:
+                    self._accepting.rest()
 
     def _poll(self) -> bool:
         """Fetch ready events; False when the engine is over."""
@@ -366,6 +371,8 @@ class Engine:
                 return False
         timeout = None
         waiting = self._waiting
+        if self._accepting.resting and self._poll_at_rest():
+            return True
         waiting.poll_until = inf  # who adds a timer from here on wakes the poll
         next_at = waiting.timers.next_at
         if next_at < inf:
@@ -379,19 +386,30 @@ class Engine:
             if self.keeps and waiting.idle():
                 left = min(left, _HANDOVER_PAUSE)  # the others have not taken the last ones yet
             timeout = left if timeout is None else min(timeout, left)
-        fds = waiting.poll(timeout)
+        self._fetch(timeout)
+        if next_at <= self.now:
+            self._expire()
+        return True
+
+    def _fetch(self, timeout: float | None) -> None:
+        """Poll for *timeout* seconds (None: for ever)."""
+        fds = self._waiting.poll(timeout)
         self.now = time.monotonic()
         self.idle_until = self.now + self.settings.idle_timeout
-        items = waiting.items
+        items = self._waiting.items
         for fd in fds:
             item = items.get(fd)
             if item is not None:
                 self._ready.append(item)
             elif fd == self._alive:
                 self._be_orphaned()
-        if next_at <= self.now:
-            self._expire()
-        return True
+
+    def _poll_at_rest(self) -> bool:
+        """Let others accept while this process goes on with what it has; False if that is over."""
+        left = self._accepting.rest_left()
+        if left > 0.0:
+            self._fetch(left)
+        return left > 0.0
 
     def open_connections(self) -> int:
         """Count the connections: waiting, parked, and one for each thread in a request."""

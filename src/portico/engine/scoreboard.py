@@ -47,13 +47,18 @@ class Scoreboard:
         slots: The same.
     """
 
-    __slots__ = ("_memory", "_size", "_size_of_first", "slots")
+    __slots__ = ("_memory", "_size", "_size_of_first", "_staying", "slots")
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self._size = ENTRY_BYTES
         self._size_of_first = ENTRY_BYTES + CHILD_BYTES * slots
-        self._memory = mmap.mmap(-1, self._start_of(slots + 1))
+        end = self._start_of(slots + 1)
+        words = 8 * (slots + 1)
+        self._memory = mmap.mmap(-1, end + words)
+        # Connections that stay, of each worker, one more than there are; 0 for one that accepts
+        # none. Aligned words, which the processor writes at once.
+        self._staying = memoryview(self._memory)[end : end + words].cast("Q")
 
     def write(self, slot: int, entry: Mapping[str, Any]) -> None:
         """Publish an entry; there must be no other writer of *slot*.
@@ -85,7 +90,20 @@ class Scoreboard:
     def clear(self, slot: int) -> None:
         """Take the entry away; its writer must have ended."""
         if 0 <= slot <= self.slots:
+            self.count_staying(slot, None)
             self._publish(slot, b"")
+
+    def count_staying(self, slot: int, number: int | None) -> None:
+        """Publish how many connections that stay a worker has; None if it takes no more.
+
+        At once, not with the next entry.
+        """
+        if 0 < slot <= self.slots:
+            self._staying[slot] = 0 if number is None else number + 1
+
+    def least_staying(self) -> int:
+        """Give the number of the worker that has the fewest; 0 if nobody accepts."""
+        return max(0, min(filter(None, self._staying.tolist()), default=1) - 1)
 
     def number(self, slot: int) -> int:
         """Give how many entries *slot* has had; another number means another entry."""

@@ -63,6 +63,11 @@ class Reporter:
         if self._settings.timeout:
             self._mouthpiece.tell(BUSY)
 
+    def settle(self, number: int | None) -> int:
+        """Tell how many connections stay here, None for no more; gives the least of any worker."""
+        self._board.count_staying(self._slot, number)
+        return self._board.least_staying()
+
     def observe(self, figures: dict[str, Any]) -> None:
         """Publish the engine's figures."""
         rss = resident_bytes()
