@@ -38,7 +38,7 @@ def poll(poller, timeout):
     """As the leader does: a change may end a poll early."""
     deadline = time.monotonic() + timeout
     while True:
-        ready = poller.poll(max(0.0, deadline - time.monotonic()))
+        ready = [fd for fd, _ in poller.poll(max(0.0, deadline - time.monotonic()))]
         if ready or time.monotonic() >= deadline:
             return ready
 
@@ -133,7 +133,7 @@ def test_more_events_than_fit_come_with_the_next_polls(poller):
     deadline = time.monotonic() + WAIT
     while len(found) < 100:
         assert time.monotonic() < deadline
-        for fd in poller.poll(WAIT):
+        for fd, _ in poller.poll(WAIT):
             found.add(fd)
             os.read(fd, 1)
     assert found == {ours.fileno() for ours, _ in pairs}

@@ -393,11 +393,11 @@ class Engine:
 
     def _fetch(self, timeout: float | None) -> None:
         """Poll for *timeout* seconds (None: for ever)."""
-        fds = self._waiting.poll(timeout)
+        found = self._waiting.poll(timeout)
         self.now = time.monotonic()
         self.idle_until = self.now + self.settings.idle_timeout
         items = self._waiting.items
-        for fd in fds:
+        for fd, _ in found:
             item = items.get(fd)
             if item is not None:
                 self._ready.append(item)

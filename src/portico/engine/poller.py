@@ -34,8 +34,12 @@ class Poller(Protocol):
         """Forget *fd*; must precede its closing."""
         ...
 
-    def poll(self, timeout: float | None) -> list[int]:
-        """Wait up to *timeout* seconds (None: for ever) and give the ready descriptors."""
+    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        """Wait up to *timeout* seconds (None: for ever).
+
+        Returns:
+            The ready descriptors, each with what the system says of it, which means nothing here.
+        """
         ...
 
     def close(self) -> None:
@@ -71,9 +75,9 @@ if sys.platform == "linux":
             """Forget *fd*."""
             self._epoll.unregister(fd)
 
-        def poll(self, timeout: float | None) -> list[int]:
+        def poll(self, timeout: float | None) -> list[tuple[int, int]]:
             """Wait for ready descriptors."""
-            return [fd for fd, _ in self._poll(timeout, _MAX_EVENTS)]
+            return self._poll(timeout, _MAX_EVENTS)
 
         def close(self) -> None:
             """Close the epoll descriptor."""
@@ -103,16 +107,15 @@ class SelectorPoller:
         self._changes.append((False, fd))
         self._wake()
 
-    def poll(self, timeout: float | None) -> list[int]:
+    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         """Wait for ready descriptors; may come back empty after a change."""
         self._apply()
-        ready = [key.fd for key, _ in self._selector.select(timeout)]
-        if self._woken in ready:
-            ready.remove(self._woken)
+        ready = [(key.fd, events) for key, events in self._selector.select(timeout)]
+        if any(fd == self._woken for fd, _ in ready):
             os.read(self._woken, 4096)
             self._apply()
             watched = self._selector.get_map()
-            ready = [fd for fd in ready if fd in watched]
+            ready = [one for one in ready if one[0] in watched and one[0] != self._woken]
         return ready
 
     def close(self) -> None:

@@ -65,11 +65,11 @@ class Waiting:
         if when < self.poll_until:
             self.waker.wake()
 
-    def poll(self, timeout: float | None) -> list[int]:
+    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         """Wait up to *timeout* seconds (None: for ever); without the lock, in the leader alone."""
-        fds = self.poller.poll(timeout)
+        ready = self.poller.poll(timeout)
         self.poll_until = 0.0  # until the next poll, which looks at the timers itself
-        return fds
+        return ready
 
     def connections(self) -> list[Served]:
         """Give the connections that wait; the lock is not needed for a moment's picture."""
