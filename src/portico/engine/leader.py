@@ -28,7 +28,8 @@ from portico.engine.deadlines import Deadlines
 from portico.engine.errorstream import ErrorStream
 from portico.engine.figures import Census, count_repairs
 from portico.engine.gate import Gate
-from portico.engine.pace import SHORT, UNTRIED, Pace, target_of
+from portico.engine.pace import PARALLEL, SHORT, UNTRIED, target_of
+from portico.engine.parallel import make_pace
 from portico.engine.parking import RESERVE_SECONDS, Parking
 from portico.engine.poller import Waker
 from portico.engine.waiting import Waiting
@@ -145,7 +146,7 @@ class Engine:
         self.turns = 0
         self.now = time.monotonic()
         self.idle_until = self.now + settings.idle_timeout
-        self.pace = Pace()
+        self.pace = make_pace()
         self.stopping = False
         self.keeps = True
         self._over = False
@@ -509,7 +510,7 @@ class Engine:
             if not worker.claim:
                 return True
             if not self._idle and self._threads >= self._most_threads:
-                return False
+                return guess == PARALLEL  # short enough for the last free thread
             worker.claim.pop()
             worker.step_aside(connection, self.now)
             self._waiting.unwatch(connection)
