@@ -112,10 +112,12 @@ class Server:
     rows: dict[int, list[tuple[float, float, float]]] = field(default_factory=dict)
 
     def title(self) -> str:
+        """Say what it is, for its line of the table."""
         processes = f", {self.workers} processes" if self.workers else ""
         return f"{self.way}, {self.threads} threads{processes}"
 
     def argv(self, application: Path) -> list[str]:
+        """Give the command that starts it with *application*."""
         code = SERVER.format(change=WAYS[self.way])
         return [
             "env", f"PYTHONPATH={HERE.parent / 'src'}", self.python, "-c", code,
@@ -209,7 +211,7 @@ def main() -> int:
                 for one in everyone:
                     measure(one, port, loops, options, keep=turn > 0)
             print(f"  round {turn} of {options.rounds}", file=sys.stderr)
-        print(f"$ python bench/free_threaded.py {' '.join(sys.argv[1 + len(options.pythons):])}")
+        print(f"$ python bench/free_threaded.py {' '.join(sys.argv[1 + len(options.pythons) :])}")
         print(f"{os.cpu_count()} cores, nginx and wrk on them as well; {platform.release()}")
         for python, servers in field_.items():
             report(python, servers, options, place)
