@@ -8,6 +8,8 @@ such a call if a thread is free, and goes on as ever where it is shorter (decisi
 
 from __future__ import annotations
 
+import _thread
+import os
 import sys
 
 from portico.engine.pace import PARALLEL, SHORT, Pace
@@ -22,6 +24,10 @@ _SHARE = 1 / 16
 _MOST_SECONDS = 10 * PARALLEL_SECONDS
 
 
+#: What adds one to an eventfd.
+_ONE = (1).to_bytes(8, sys.byteorder)
+
+
 def lacks_gil() -> bool:
     """Whether threads run Python code at the same time, now.
 
@@ -34,6 +40,39 @@ def lacks_gil() -> bool:
 def make_pace() -> Pace:
     """Make what tells short requests from others, as this interpreter needs it."""
     return ParallelPace() if lacks_gil() else Pace()
+
+
+class Wake:
+    """A lock, held at first, by which one thread wakes another: an eventfd of Linux.
+
+    Without the interpreter's lock, a thread that waits for one of CPython's locks first yields its
+    processor forty times: a handover cost 40 µs where this costs 3 (3.13).
+    """
+
+    __slots__ = ("_fd",)
+
+    def __init__(self) -> None:
+        self._fd = os.eventfd(0)
+
+    def acquire(self) -> None:
+        """Wait until it is released, and hold it again."""
+        os.read(self._fd, 8)
+
+    def release(self) -> None:
+        """Let the thread that waits go on, or the next that will."""
+        os.write(self._fd, _ONE)
+
+    def __del__(self) -> None:
+        os.close(self._fd)
+
+
+def make_wake() -> Wake | _thread.LockType:
+    """Make what a thread waits for while it follows; held."""
+    if lacks_gil() and hasattr(os, "eventfd"):
+        return Wake()
+    lock = _thread.allocate_lock()
+    lock.acquire()
+    return lock
 
 
 class ParallelPace(Pace):

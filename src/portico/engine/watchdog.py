@@ -12,8 +12,6 @@ import time
 from math import inf
 from typing import TYPE_CHECKING
 
-from portico.engine.parallel import lacks_gil
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -147,9 +145,6 @@ class Watchdog:
                 self._tell_in_time()
             if idle >= _IDLE_LOOKS or (alone and idle):
                 self.awake = False
-                if lacks_gil():
-                    # threads need not see what others write in the order in which they write it
-                    time.sleep(INTERVAL)
                 # A turn that began between the look and this line saw `awake` and did not ring.
                 leader = engine.leader
                 if (leader is None or not leader.claim) and self._is_told():
