@@ -1,10 +1,10 @@
-"""Python without the global interpreter lock: what the engine's rule gains, and what it costs.
+"""Python without the global interpreter lock: threads or processes, and what a handover costs.
 
-Each interpreter runs Portico (FastCGI, kept connections, one process) behind one nginx in several
-ways, which take turns, round after round: with the rule for Python without the lock (decision
-0017), without it, with a handover before each request, and as several processes without it. The
-application runs Python code for as long as the case says, in loops, not by a clock: what N loops
-take on one core is printed with each interpreter. An answer that is wrong ends the run.
+Each interpreter runs Portico (FastCGI, kept connections) behind one nginx in several ways, which
+take turns, round after round: as it is, with a handover before each call (what decision 0017
+rejects), and as two processes. The application runs Python code for as long as the case says, in
+loops, not by a clock: what N loops take on one core is printed with each interpreter. An answer
+that is wrong ends the run.
 
   python bench/free_threaded.py PYTHON [PYTHON ...] [--seconds 2] [--rounds 5] [--loops 0,...]
                                 [--threads 1,2,4] [--connections 16]
@@ -50,14 +50,23 @@ def application(environ, start_response):
 
 #: What is done to Portico before it starts, and the options of the start.
 WAYS = {
-    "rule": "",
-    "plain": "parallel.lacks_gil = lambda: False",
-    "always": "parallel.PARALLEL_SECONDS = 0.0",
+    "plain": "",
+    "early": """
+class Early(pace.Pace):
+    def __init__(self):
+        super().__init__()
+        self.active = True
+    def guess(self, target):
+        return pace.SLOW
+    def note(self, target, seconds, now):
+        pass
+leader.Pace = Early
+""",
 }
 
 SERVER = """\
 import sys
-from portico.engine import parallel
+from portico.engine import leader, pace
 {change}
 from portico.cli import main
 sys.exit(main(sys.argv[1:]))
@@ -168,7 +177,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=2, help="of load a turn")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--connections", type=int, default=16)
-    parser.add_argument("--loops", type=numbers, default=[0, 2000, 10_000, 20_000, 100_000])
+    parser.add_argument("--loops", type=numbers, default=[0, 10_000, 40_000, 200_000])
     parser.add_argument("--threads", type=numbers, default=[1, 2, 4])
     options = parser.parse_args()
     nginx = shutil.which("nginx", path=PATH)
@@ -177,8 +186,7 @@ def main() -> int:
     field_ = {
         python: [
             *(Server("", python, "plain", number) for number in options.threads),
-            *(Server("", python, "rule", number) for number in options.threads if number > 1),
-            Server("", python, "always", max(options.threads)),
+            Server("", python, "early", max(options.threads)),
             Server("", python, "plain", max(options.threads), workers=2),
         ]
         for python in options.pythons

@@ -1,8 +1,8 @@
-"""Python without the global interpreter lock: the rule, and that nothing relied on the lock.
+"""Python without the global interpreter lock: nothing in the engine relies on it.
 
-The rule is forced on, so that all of this runs on every Python. With the lock, threads that take
-turns at nearly every step stand for those that run at the same time; a build without it runs the
-same tests as it is.
+Handing over before each call makes all threads serve at the same time, on every Python. With the
+lock, threads that take turns at nearly every step stand for those that run at once; a build
+without it runs the same tests as it is.
 """
 
 import collections
@@ -15,31 +15,36 @@ from copy import copy
 
 import pytest
 
-from engine_harness import KEEPING, PLAIN, PROTOCOLS, WAIT, Held, Running, hello, until
+from engine_harness import KEEPING, PLAIN, PROTOCOLS, WAIT, Held, Running, until
 from portico.codecs._fastcgi_multiplex import ANSWER, MultiplexCodec
-from portico.engine import deadlines, parallel
+from portico.engine import deadlines
 from portico.engine import leader as leader_module
 from portico.engine.handover import Handover
-from portico.engine.pace import PARALLEL, SHORT, SLOW, SLOW_SECONDS, UNTRIED, Pace
-from portico.engine.parallel import PARALLEL_SECONDS, ParallelPace, lacks_gil, make_pace
+from portico.engine.pace import SHORT, SLOW, SLOW_SECONDS, UNTRIED, Pace
 from portico.engine.stopped import stack_of
 from portico.engine.worker import Worker
 from portico.limits import Limits
 
-#: A call worth a handover, in seconds, and one that is not.
-LONG, BRIEF = 2 * PARALLEL_SECONDS, PARALLEL_SECONDS / 10
+
+class Early(Pace):
+    """Takes every call for a slow one, so that the leader gives the token away before each."""
+
+    __slots__ = ()
+
+    def __init__(self):
+        super().__init__()
+        self.active = True
+
+    def guess(self, _target):
+        return SLOW
+
+    def note(self, _target, _seconds, _now):
+        pass
 
 
 @pytest.fixture
-def forced(monkeypatch):
-    """The rule, whatever Python this is."""
-    monkeypatch.setattr(parallel, "lacks_gil", lambda: True)
-
-
-@pytest.fixture
-def handing_over(forced, monkeypatch):  # noqa: ARG001 - for what it does
-    """The rule, with a handover before each request."""
-    monkeypatch.setattr(parallel, "PARALLEL_SECONDS", 0.0)
+def early(monkeypatch):
+    monkeypatch.setattr(leader_module, "Pace", Early)
 
 
 @pytest.fixture
@@ -58,90 +63,6 @@ def held():
     app.gate.set()
 
 
-# -- which rule ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("enabled", [True, False])
-def test_the_interpreter_is_asked(monkeypatch, enabled):
-    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: enabled, raising=False)
-    assert lacks_gil() == (not enabled)
-    assert type(make_pace()) is (Pace if enabled else ParallelPace)
-
-
-def test_older_pythons_have_the_lock(monkeypatch):
-    monkeypatch.delattr(sys, "_is_gil_enabled", raising=False)
-    assert not lacks_gil()
-    assert type(make_pace()) is Pace
-
-
-@pytest.mark.usefixtures("forced")
-def test_calls_fall_into_three_kinds():
-    pace = make_pace()
-    assert pace.active
-    for target, seconds in (("/brief", BRIEF), ("/long?x=1", LONG), ("/slow", SLOW_SECONDS)):
-        pace.note(target, seconds, 1.0)
-    assert [pace.guess(one) for one in ("/brief", "/long?x=1", "/long?x=2", "/slow")] == [
-        SHORT, PARALLEL, PARALLEL, SLOW,
-    ]  # fmt: skip
-
-
-@pytest.mark.usefixtures("forced")
-def test_unknown_target_is_taken_for_what_most_are():
-    pace = make_pace()
-    assert pace.guess("/new") == SHORT
-    for number in range(100):
-        pace.note(f"/{number}", LONG, 1.0)
-    assert pace.guess("/new") == PARALLEL
-    for number in range(200):
-        pace.note(f"/{number}", BRIEF, 1.0)
-    assert pace.guess("/new") == SHORT
-    for _ in range(20):
-        pace.note("/slow", SLOW_SECONDS, 1.0)
-    assert pace.guess("/new") == UNTRIED
-
-
-@pytest.mark.usefixtures("forced")
-def test_one_long_call_does_not_stand_for_many():
-    pace = make_pace()
-    for number in range(50):
-        pace.note(f"/{number}", BRIEF, 1.0)
-    pace.note("/report", 3600.0, 1.0)
-    for number in range(50):
-        pace.note(f"/{number}", BRIEF, 1.0)
-    assert pace.guess("/new") == SHORT
-
-
-@pytest.mark.usefixtures("forced")
-def test_what_is_known_is_kept_while_nothing_is_slow():
-    pace = make_pace()
-    pace.note("/long", LONG, 1.0)
-    for _ in range(200):
-        pace.note("/brief", BRIEF, 1000.0)
-    assert pace.active
-    assert pace.guess("/long") == PARALLEL
-
-
-def test_the_lock_brought_back_ends_the_rule(monkeypatch):
-    """An extension module that the application imports late may need it."""
-    back = False
-    monkeypatch.setattr(parallel, "lacks_gil", lambda: not back)
-    pace = make_pace()
-    pace.note("/long", LONG, 1.0)
-    assert pace.guess("/long") == PARALLEL
-    back = True
-    assert pace.guess("/long") == SHORT
-    pace.note("/long", LONG, 1000.0)
-    assert not pace.active
-
-
-# -- what the leader does ------------------------------------------------------------------
-
-
-def known(server, target, seconds):
-    """Let the engine know how long requests for *target* take."""
-    server.engine.pace.note(target, seconds, time.monotonic())
-
-
 def begin(server, *paths):
     frontends = [server.connect("scgi") for _ in paths]
     for frontend, path in zip(frontends, paths, strict=True):
@@ -153,67 +74,21 @@ def finish(frontends):
     return [bytes(frontend.finish().body).decode() for frontend in frontends]
 
 
-@pytest.mark.usefixtures("forced")
-def test_calls_worth_it_run_beside_one_another_at_once(held, monkeypatch):
+# -- how many at once ----------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("early")
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_as_many_calls_run_as_there_are_threads(held, threads, monkeypatch):
     monkeypatch.setattr(leader_module.Engine, "take_over", lambda *_: None)
-    with Running(held, "scgi", threads=4) as server:
-        known(server, "/held", LONG)
-        frontends = begin(server, *["/held"] * 4)
-        held.wait_entered(4)
-        assert held.running == 4
-        held.gate.set()
-        assert finish(frontends) == ["/held"] * 4
-
-
-@pytest.mark.usefixtures("forced")
-def test_the_last_free_thread_calls_it_as_the_leader(held, monkeypatch):
-    """It is short: nothing waits for it as for a slow one, and nobody is woken for it."""
-    monkeypatch.setattr(leader_module.Engine, "take_over", lambda *_: None)
-    with Running(held, "scgi", threads=2) as server:
-        known(server, "/held", LONG)
-        frontends = begin(server, "/held", "/held")
-        held.wait_entered(2)
-        leader = server.engine.leader
-        assert leader is not None
-        assert len(leader.claim) == 1
-        assert len(server.engine._parking) == 0
-        held.gate.set()
-        finish(frontends)
-
-
-@pytest.mark.usefixtures("forced")
-def test_short_calls_stay_with_the_leader(monkeypatch):
-    monkeypatch.setattr(leader_module.Engine, "take_over", lambda *_: None)
-    # however slow the machine is
-    monkeypatch.setattr(parallel, "PARALLEL_SECONDS", WAIT)
-    monkeypatch.setattr("portico.engine.pace.SLOW_SECONDS", WAIT)
-    with Running(hello, threads=4) as server:
-        for _ in range(50):
-            for protocol in PROTOCOLS:
-                assert server.ask(protocol).body == b"hello"
-        assert server.workers() == 1
-
-
-@pytest.mark.usefixtures("handing_over")
-def test_one_thread_never_hands_over(held):
-    with Running(held, "scgi", threads=1) as server:
-        frontends = begin(server, *(f"/held/{number}" for number in range(5)))
-        held.wait_entered()
+    paths = [f"/held/{number}" for number in range(4 * threads)]
+    with Running(held, "scgi", threads=threads) as server:
+        frontends = begin(server, *paths)
+        held.wait_entered(threads)
         assert not held.entered.acquire(timeout=0.05)
         held.gate.set()
-        assert finish(frontends) == [f"/held/{number}" for number in range(5)]
-    assert held.most == 1
-
-
-@pytest.mark.usefixtures("handing_over")
-def test_never_more_calls_than_threads(held):
-    with Running(held, "scgi", threads=3) as server:
-        frontends = begin(server, *(f"/held/{number}" for number in range(12)))
-        held.wait_entered(3)
-        assert not held.entered.acquire(timeout=0.05)
-        held.gate.set()
-        assert finish(frontends) == [f"/held/{number}" for number in range(12)]
-    assert held.most == 3
+        assert finish(frontends) == paths
+    assert held.most == threads
 
 
 # -- nothing lost, nothing doubled ---------------------------------------------------------
@@ -267,11 +142,11 @@ def crowd(server, *, visitors, asks, protocols=PROTOCOLS):
         return [path for job in jobs for path in job.result(6 * WAIT)]
 
 
-@pytest.mark.usefixtures("interleaved", "forced")
+@pytest.mark.usefixtures("interleaved")
 @pytest.mark.parametrize("threads", [2, 3, 8])
-@pytest.mark.parametrize("seconds", [0.0, PARALLEL_SECONDS])
-def test_each_request_is_served_once(monkeypatch, threads, seconds):
-    monkeypatch.setattr(parallel, "PARALLEL_SECONDS", seconds)
+@pytest.mark.parametrize("pace", [Early, Pace])
+def test_each_request_is_served_once(monkeypatch, threads, pace):
+    monkeypatch.setattr(leader_module, "Pace", pace)
     app = Echo()
     with Running(app, threads=threads) as server:
         paths = crowd(server, visitors=3, asks=80)
@@ -286,7 +161,7 @@ def test_each_request_is_served_once(monkeypatch, threads, seconds):
     assert server.log.lines(30) == []
 
 
-@pytest.mark.usefixtures("interleaved", "handing_over")
+@pytest.mark.usefixtures("interleaved", "early")
 def test_limits_of_time_hit_their_own_requests(monkeypatch):
     """Some end just before their limit, some behind it; each gets its own answer or its own 504."""
     monkeypatch.setattr(deadlines, "GRACE", WAIT)
@@ -324,7 +199,7 @@ def test_limits_of_time_hit_their_own_requests(monkeypatch):
 # -- the end -------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("interleaved", "handing_over")
+@pytest.mark.usefixtures("interleaved", "early")
 @pytest.mark.parametrize("round_", range(5))
 def test_a_stop_answers_what_has_been_asked(round_):
     app = Echo()
@@ -340,7 +215,7 @@ def test_a_stop_answers_what_has_been_asked(round_):
         assert not server.thread.is_alive()
 
 
-@pytest.mark.usefixtures("interleaved", "handing_over")
+@pytest.mark.usefixtures("interleaved", "early")
 def test_kept_connections_go_on_in_another_engine():
     handover = Handover()
     theirs = copy(handover)  # as in another process
@@ -394,14 +269,15 @@ def together(number, function):
         return [job.result(WAIT) for job in [pool.submit(run, at) for at in range(number)]]
 
 
-@pytest.mark.usefixtures("interleaved", "forced")
+@pytest.mark.usefixtures("interleaved")
 def test_pace_survives_threads():
-    pace = make_pace()
+    pace = Pace()
 
     def learn(at):
         for number in range(400):
-            pace.note(f"/{at}?{number}", (BRIEF, LONG, SLOW_SECONDS)[number % 3], number * 0.1)
-            assert pace.guess(f"/{number}") in {SHORT, UNTRIED, PARALLEL, SLOW}
+            seconds = SLOW_SECONDS if number % 40 == 0 else 0.0001
+            pace.note(f"/{at}?{number}", seconds, number * 0.01)
+            assert pace.guess(f"/{number}") in {SHORT, UNTRIED, SLOW}
 
     together(4, learn)
     assert pace._level >= 0
@@ -494,6 +370,17 @@ def outer(until_set):
     spin(until_set)
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_interpreter_is_asked_whether_it_has_the_lock(monkeypatch, enabled):
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: enabled, raising=False)
+    assert deadlines._lacks_gil() == (not enabled)
+
+
+def test_older_pythons_have_the_lock(monkeypatch):
+    monkeypatch.delattr(sys, "_is_gil_enabled", raising=False)
+    assert not deadlines._lacks_gil()
+
+
 @pytest.mark.usefixtures("interleaved")
 def test_stack_of_a_running_thread_is_read_while_it_stands():
     done = threading.Event()
@@ -510,9 +397,8 @@ def test_stack_of_a_running_thread_is_read_while_it_stands():
     assert stack_of(thread.ident, set(), 40) == []
 
 
-@pytest.mark.usefixtures("forced")
 def test_slow_log_has_the_stack(held, monkeypatch):
-    monkeypatch.setattr(deadlines, "lacks_gil", lambda: True)
+    monkeypatch.setattr(deadlines, "_lacks_gil", lambda: True)
     with Running(held, "scgi", threads=2, slow_timeout=0.01) as server:
         frontends = begin(server, "/held")
         held.wait_entered()

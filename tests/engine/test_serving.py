@@ -28,7 +28,6 @@ from engine_harness import (
     until,
 )
 from portico.engine import waiting as waiting_module
-from portico.engine.parallel import lacks_gil
 from portico.engine.poller import SelectorPoller
 from portico.errors import RemoteProtocolError, RequestAborted
 
@@ -715,8 +714,7 @@ def test_what_would_end_a_thread_ends_one_request(protocol, kind):
             answer = server.ask(protocol, "/quit")
             assert answer.status == "500 Internal Server Error"
         assert server.ask(protocol).body == b"alive"
-        # without the interpreter's lock, a traceback takes long enough for a second one
-        assert server.workers() == 1 or lacks_gil()
+        assert server.workers() == 1
     lines = server.log.having("only the request ended")
     assert len(lines) == 4
     assert "sys.exit(leaving)" in lines[0] if kind is SystemExit else kind.__name__ in lines[0]

@@ -25,7 +25,6 @@ from engine_harness import (
     until,
 )
 from portico.engine import leader as leader_module
-from portico.engine import parallel
 from portico.engine import parking as parking_module
 from portico.engine import watchdog as watchdog_module
 from portico.engine.pace import SLOW_SECONDS
@@ -165,7 +164,6 @@ def test_short_requests_start_no_thread(monkeypatch):
     # on a busy machine 2 ms are nothing
     monkeypatch.setattr(watchdog_module, "INTERVAL", 0.5)
     monkeypatch.setattr(watchdog_module, "BUSY_INTERVAL", 0.5)
-    monkeypatch.setattr(parallel, "PARALLEL_SECONDS", 0.5)
     with Running(hello, threads=16) as server:
         for _ in range(50):
             for protocol in PROTOCOLS:

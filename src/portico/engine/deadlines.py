@@ -22,7 +22,6 @@ from portico.core.identity import label
 from portico.core.response import run_response
 from portico.engine.call import Blocks, Call
 from portico.engine.errorstream import FrontendErrors
-from portico.engine.parallel import lacks_gil
 from portico.engine.worker import Worker
 from portico.errors import RequestTimeout
 from portico.refusals import status_line
@@ -296,7 +295,7 @@ def describe(call: Call) -> str:
 
 def _stack(call: Call) -> str:
     """Format the stack of the request's thread, the innermost part; empty if it is over."""
-    if lacks_gil():
+    if _lacks_gil():
         from portico.engine.stopped import stack_of  # noqa: PLC0415 - for such Pythons alone
 
         stack = stack_of(call.ident, _BEGINNINGS, _MOST_FRAMES)
@@ -305,6 +304,12 @@ def _stack(call: Call) -> str:
     if call.over:  # the thread may be in another request by now
         return ""
     return "".join(stack.format())[-_MOST_STACK:]
+
+
+def _lacks_gil() -> bool:
+    """Whether threads run Python code at the same time; an extension can bring the lock back."""
+    is_enabled = getattr(sys, "_is_gil_enabled", None)
+    return is_enabled is not None and not is_enabled()
 
 
 def _frames(ident: int) -> list[tuple[FrameType, int]]:

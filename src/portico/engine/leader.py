@@ -28,8 +28,7 @@ from portico.engine.deadlines import Deadlines
 from portico.engine.errorstream import ErrorStream
 from portico.engine.figures import Census, count_repairs
 from portico.engine.gate import Gate
-from portico.engine.pace import PARALLEL, SHORT, UNTRIED, target_of
-from portico.engine.parallel import make_pace
+from portico.engine.pace import SHORT, UNTRIED, Pace, target_of
 from portico.engine.parking import RESERVE_SECONDS, Parking
 from portico.engine.poller import Waker
 from portico.engine.waiting import Waiting
@@ -146,7 +145,7 @@ class Engine:
         self.turns = 0
         self.now = time.monotonic()
         self.idle_until = self.now + settings.idle_timeout
-        self.pace = make_pace()
+        self.pace = Pace()
         self.stopping = False
         self.keeps = True
         self._over = False
@@ -510,7 +509,7 @@ class Engine:
             if not worker.claim:
                 return True
             if not self._idle and self._threads >= self._most_threads:
-                return guess == PARALLEL  # short enough for the last free thread
+                return False
             worker.claim.pop()
             worker.step_aside(connection, self.now)
             self._waiting.unwatch(connection)

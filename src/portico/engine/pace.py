@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: What `Pace.guess` says; PARALLEL, for what is short and yet worth a handover, without the
-#: global interpreter lock alone (`engine.parallel`).
-SHORT, UNTRIED, SLOW, PARALLEL = range(4)
+#: What `Pace.guess` says.
+SHORT, UNTRIED, SLOW = range(3)
 
 #: A call this long, in seconds, is slow: about two looks of the watchdog.
 SLOW_SECONDS = 0.004
@@ -85,13 +84,9 @@ class Pace:
         if level:  # from what was looked at: two threads must not take it below nothing
             self._level = level - 1
         if now - self._slow_at > _FORGET_SECONDS:
-            self._forget()
-
-    def _forget(self) -> None:
-        """Begin anew, as no call was slow for some time."""
-        self._level = 0
-        self.active = False
-        self._known.clear()
+            self._level = 0
+            self.active = False
+            self._known.clear()
 
     def _remember(self, key: str, seconds: float) -> None:
         known = self._known.get(key)

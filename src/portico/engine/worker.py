@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from portico.codecs import AUTO, PROTOCOLS
-from portico.engine.parallel import make_wake
 
 if TYPE_CHECKING:
     from portico.engine.call import Call
@@ -66,7 +66,8 @@ class Worker:
     def __init__(self) -> None:
         self.claim: list[Served] = []
         self.apart: Served | None = None
-        self.wake = make_wake()
+        self.wake = _thread.allocate_lock()
+        self.wake.acquire()
         self.job: Connection | None = None
         self.call: Call | None = None
         self.until = inf
