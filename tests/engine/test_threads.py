@@ -253,6 +253,7 @@ def saturate(server, held, threads, more):
         pace.note("/held", 60.0, now)
     pace.note("/fast", 0.0001, now)
     assert server.ask("scgi", "/fast").body == b"/fast"
+    until(lambda: pace.fast_at > 0.0, "the note of it")  # taken behind the answer
     held.wait_entered()
     frontends = begin(server, *["/held"] * (threads - 1))
     held.wait_entered(threads - 1)

@@ -198,7 +198,8 @@ class MultiplexCodec:
     @property
     def gathering(self) -> bool:
         """Whether part of a record or of a request's parameters has come, and the rest has not."""
-        return bool(self._rest) or any(one.state == PARAMS for one in self._requests.values())
+        # a copy: who answers a request takes it out meanwhile
+        return bool(self._rest) or any(one.state == PARAMS for one in list(self._requests.values()))
 
     def receive_data(self, data: bytes) -> list[Event]:
         """Take octets from the peer.
@@ -364,7 +365,7 @@ class MultiplexCodec:
 
     def _forget(self, request_id: int) -> _Request | None:
         request = self._requests.pop(request_id, None)
-        if request is not None:
+        if request is not None and request.params:  # the count is the receiving thread's alone
             self._gathered -= len(request.params)
         return request
 

@@ -295,12 +295,28 @@ def describe(call: Call) -> str:
 
 def _stack(call: Call) -> str:
     """Format the stack of the request's thread, the innermost part; empty if it is over."""
-    frame: FrameType | None = sys._current_frames().get(call.ident)  # noqa: SLF001 - the only way
+    if _lacks_gil():
+        from portico.engine.stopped import stack_of  # noqa: PLC0415 - for such Pythons alone
+
+        stack = stack_of(call.ident, _BEGINNINGS, _MOST_FRAMES)
+    else:
+        stack = StackSummary.extract(reversed(_frames(call.ident)))
+    if call.over:  # the thread may be in another request by now
+        return ""
+    return "".join(stack.format())[-_MOST_STACK:]
+
+
+def _lacks_gil() -> bool:
+    """Whether threads run Python code at the same time; an extension can bring the lock back."""
+    is_enabled = getattr(sys, "_is_gil_enabled", None)
+    return is_enabled is not None and not is_enabled()
+
+
+def _frames(ident: int) -> list[tuple[FrameType, int]]:
+    """Give the frames of a thread, each with its line, the innermost first."""
+    frame: FrameType | None = sys._current_frames().get(ident)  # noqa: SLF001 - the only way
     frames: list[tuple[FrameType, int]] = []
     while frame is not None and frame.f_code not in _BEGINNINGS and len(frames) < _MOST_FRAMES:
         frames.append((frame, frame.f_lineno))
         frame = frame.f_back
-    if call.over:  # the thread may be in another request by now
-        return ""
-    text = "".join(StackSummary.extract(reversed(frames)).format())
-    return text[-_MOST_STACK:]
+    return frames

@@ -723,8 +723,11 @@ class Engine:
                 return False
             self._lost += 1
             self._threads -= 1
-            if worker.claim:  # the only thread, which keeps the token in a call
+            try:
                 connection = worker.claim.pop()
+            except IndexError:  # not the only thread, or it has come back just now
+                pass
+            else:  # the only thread, which keeps the token in a call
                 worker.step_aside(connection, self.now)
                 self._waiting.unwatch(connection)
                 self.leader = None

@@ -80,8 +80,9 @@ class Pace:
             return
         if known is not None and known < SLOW_SECONDS:
             self.fast_at = now
-        if self._level:
-            self._level -= 1
+        level = self._level
+        if level:  # from what was looked at: two threads must not take it below nothing
+            self._level = level - 1
         if now - self._slow_at > _FORGET_SECONDS:
             self._level = 0
             self.active = False
