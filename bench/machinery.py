@@ -175,7 +175,9 @@ def nginx_place(protocol: str, name: str, port: int, *, kept: bool) -> tuple[str
     word = "proxy" if protocol == "http" else protocol
     passing = f"{word}_pass {'http://' if word == 'proxy' else ''}up_{name};"
     if word == "proxy":
+        # the Host that nginx would make up has the upstream's name; Django refuses its underscore
         passing += " proxy_http_version 1.1; proxy_set_header Connection '';"
+        passing += " proxy_set_header Host $http_host;"
     else:
         passing += f" include /etc/nginx/{word}_params;"
     if word in {"fastcgi", "scgi"}:

@@ -132,6 +132,5 @@ def rows(results: Results) -> list[list[str]]:
 def _cells(value: float | None, aim: float, word: str, unit: str, bound: str) -> list[str]:
     if not aim:
         return ["", "", ""]
-    digits = 0 if aim > 10 else 2
-    shown = "-" if value is None else f"{value:.{digits}f}{unit}"
-    return [shown, f"{bound} {aim:.{digits}f}", word]
+    shown = "-" if value is None else f"{value:.3g}{unit}"
+    return [shown, f"{bound} {aim:.3g}", word]

@@ -108,7 +108,7 @@ def test_what_is_started_is_waited_for_and_ended(tmp_path):
         ("fastcgi", False, "fastcgi_pass up_x;", "keep"),
         ("scgi", False, "scgi_param PATH_INFO $document_uri;", "keep"),
         ("uwsgi", False, "uwsgi_pass up_x;", "PATH_INFO"),
-        ("http", True, "proxy_pass http://up_x; proxy_http_version 1.1;", "_params"),
+        ("http", True, "proxy_set_header Host $http_host;", "_params"),
     ],
 )
 def test_places_in_nginx(protocol, kept, words, absent):
