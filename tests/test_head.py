@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portico import head
 from portico.errors import ApplicationError, LimitExceeded, RemoteProtocolError
 from portico.head import (
     COMMON_NAMES,
@@ -199,3 +200,15 @@ def test_parse_raises_nothing_else(block):
         return
     assert status[:3].isdigit()
     assert all(is_token(name) for name, _ in headers)
+
+
+def test_names_that_were_checked_are_remembered_and_bounded(monkeypatch):
+    known = set(COMMON_NAMES)
+    monkeypatch.setattr(head, "_known_names", known)
+    monkeypatch.setattr(head, "_MOST_NAMES", len(known) + 1)
+    for name in ("X-First", "X-First", "X-Second", "X-" + "a" * 70):
+        assert check_headers([(name, "v")]) is None
+    assert known == COMMON_NAMES | {"X-First"}
+    with pytest.raises(ApplicationError):
+        check_headers([("Connection", "close")])
+    assert "Connection" not in known

@@ -98,6 +98,12 @@ def check_attribute(name: str) -> None:
     raise ConfigError(f"the AJP attribute {name[:80]!a} {reason}", key="ajp_attributes")
 
 
+#: The environ's name of each header seen before, which costs 0.5 µs to make; bounded, as clients
+#: choose the names.
+_known_keys = dict(PLAIN_HEADERS)
+_MOST_NAMES = 2048
+
+
 def unquote(path: str) -> str:
     """Percent-decode *path* once, latin-1 to latin-1; what is no escape stays as it is."""
     first, *rest = path.split("%")
@@ -227,7 +233,8 @@ def _decode_headers(
             if payload[end]:
                 raise bad_request("a header's name does not end in NUL")
             name = text[at + 2 : end]
-            key = PLAIN_HEADERS.get(name) or _header_key(name)
+            known = _known_keys.get(name)
+            key = _header_key(name) if known is None else known
             at = end + 1
         size = payload[at] << 8 | payload[at + 1]
         at += 2
@@ -251,7 +258,11 @@ def _header_key(name: str) -> str:
         if "_" in name:
             return ""
     key = name.upper().replace("-", "_")
-    return key if key in ("CONTENT_LENGTH", "CONTENT_TYPE") else f"HTTP_{key}"
+    if key not in ("CONTENT_LENGTH", "CONTENT_TYPE"):
+        key = f"HTTP_{key}"
+    if len(_known_keys) < _MOST_NAMES and len(name) < 64:
+        _known_keys[name] = key
+    return key
 
 
 def _joined(environ: dict[str, str], key: str, value: str) -> str:
