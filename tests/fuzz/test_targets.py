@@ -169,9 +169,10 @@ def test_a_request_that_does_not_travel_again_is_noticed(monkeypatch):
 
 
 def test_an_answer_that_does_not_travel_is_noticed(monkeypatch):
-    monkeypatch.setattr(
-        scgi, "encode_cgi", lambda status, headers: head.encode_cgi(status, headers[:-1])
-    )
+    def encode(status, headers):
+        return head.encode_cgi(status, headers[:-1])
+
+    monkeypatch.setattr(scgi.ServerCodec, "_encode_head", staticmethod(encode))
     assert "AssertionError" in notices("scgi-server")
 
 
