@@ -85,7 +85,8 @@ def _word(value: float | None, aim: float, *, least: bool) -> str:
         return "no figure"
     if value >= aim if least else value <= aim:
         return "met"
-    return f"missed by {abs(value / aim - 1):.0%}"
+    by = abs(value / aim - 1)
+    return f"missed by {by:.0%}" if by >= 0.01 else f"missed by {by:.1%}"
 
 
 def verdict(results: Results, target: Target) -> Verdict:

@@ -103,11 +103,12 @@ def test_rounds_of_a_refused_server_do_not_count(results):
             ("no figure", "no figure"),
         ),
         (("hello", "portico_fastcgi", "", 0, 1500), None, 1500, ("", "met")),
+        (("hello", "portico_fastcgi", "", 0, 1506), None, 1500, ("", "missed by 0.4%")),
         (("memory", "portico_fastcgi", "uwsgi_fastcgi", 1.0, 0), 2.0, None, ("missed by 100%", "")),
         (("cgi", "portico", "", 1.25, 0), 1.2, None, ("met", "")),
         (("sleep", "portico_fastcgi", "", 0, 310), None, None, ("", "no figure")),
     ],
-    ids=["met", "missed", "refused", "alone", "memory", "cgi", "not run"],
+    ids=["met", "missed", "refused", "alone", "just missed", "memory", "cgi", "not run"],
 )
 def test_aims(results, target, cpu, rate, words):
     found = verdict(results, Target(*target))
