@@ -110,8 +110,8 @@ CASES = [
         kind="mix", field=THREADED, connections=2,
     ),
     Case("idle", f"36 octets, {IDLE:,} idle kept connections", "hello", kind="idle", field=KEEPERS),
-    Case("flask", "a page of Flask", "flask", field=SITES, site="sites/flask_site.py"),
-    Case("django", "a page of Django", "django", field=SITES, site="sites/django_site.py"),
+    Case("flask", "a page of Flask", "flask", field=SITES, site="sites/flask_pages.py"),
+    Case("django", "a page of Django", "django", field=SITES, site="sites/django_pages.py"),
 ]  # fmt: skip
 
 #: What a first look does without.
