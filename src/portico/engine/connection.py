@@ -59,6 +59,12 @@ FRESH, HEAD, IDLE, DRAINING, PARKED, AWAY, BUSY = range(7)
 #: 64 KiB cost 6.3 µs gathered, 9.6 joined.
 _JOIN_BYTES = 16_384
 
+#: Octets of one gathered write, about, and up to which there is but one. A MiB in one call cost 1.1
+#: of the CPU that it costs in eight: the system then takes pages that nobody has touched lately,
+#: while in slices it gets back what the peer has just read.
+_SLICE_BYTES = 131_072
+_WHOLE_BYTES = 262_144
+
 #: Octets of a file in one framed piece: four FastCGI records.
 _FILE_BYTES = 262_144
 
@@ -767,15 +773,21 @@ class Connection(Stream):
             self._write_rest([memoryview(data)[sent:]])
 
     def _write_parts(self, parts: list[bytes | memoryview]) -> None:
-        try:
-            sent = os.writev(self.fd, parts if len(parts) <= MOST_BUFFERS else parts[:MOST_BUFFERS])
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            self._gone(error)
-        rest = unsent(parts, sent)
-        if rest:
-            self._write_rest(rest)
+        total = sum(map(len, parts))
+        step = len(parts)
+        if total > _WHOLE_BYTES:
+            step = max(2, step * _SLICE_BYTES // total)
+        for at in range(0, len(parts), step):
+            now = parts[at : at + step]
+            try:
+                sent = os.writev(self.fd, now)
+            except BlockingIOError:
+                sent = 0
+            except OSError as error:
+                self._gone(error)
+            if sent != sum(map(len, now)):
+                self._write_rest(unsent(parts[at:], sent))
+                return
 
     def _write_rest(self, parts: list[bytes | memoryview]) -> None:
         """Write against a peer that does not keep up, taking in what it sends meanwhile."""
