@@ -51,8 +51,9 @@ def is_ready(status):
 
 
 def descriptors():
-    """Each with what it is; the one that reads the directory is gone by then."""
-    return {fd.name: fd.readlink() for fd in DESCRIPTORS.iterdir() if os.path.lexists(fd)}
+    """Sockets, each with what it is: a library may close files of its own at a fork."""
+    found = {fd.name: str(fd.readlink()) for fd in DESCRIPTORS.iterdir() if os.path.lexists(fd)}
+    return {number: what for number, what in found.items() if what.startswith("socket:")}
 
 
 def never():
