@@ -774,9 +774,9 @@ class Connection(Stream):
 
     def _write_parts(self, parts: list[bytes | memoryview]) -> None:
         total = sum(map(len, parts))
-        step = len(parts)
+        step = min(len(parts), MOST_BUFFERS)
         if total > _WHOLE_BYTES:
-            step = max(2, step * _SLICE_BYTES // total)
+            step = min(step, max(2, len(parts) * _SLICE_BYTES // total))
         for at in range(0, len(parts), step):
             now = parts[at : at + step]
             try:
