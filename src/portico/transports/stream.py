@@ -175,8 +175,8 @@ class Stream:
             os.close(fd)
 
 
-#: The C class below `socket.socket`. Made with a family it asks the system nothing: 0.6 µs instead
-#: of 2.6; setting an option needs no right one.
+#: The C class below `socket.socket`. Made with a family it asks the system for no more than the
+#: address; setting an option needs no right family.
 _Socket = socket.SocketType
 
 _NO_LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
