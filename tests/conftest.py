@@ -13,6 +13,7 @@ PROGRAMS = {
     "lighttpd": ("lighttpd",),
     "haproxy": ("haproxy",),
     "spawn-fcgi": ("spawn-fcgi",),
+    "multiwatch": ("multiwatch",),
     "chromium": ("chromium", "chromium-browser"),
     "php-fpm": ("php-fpm8.2", "php-fpm8.3", "php-fpm8.4", "php-fpm"),
     "tomcat": ("java",),

@@ -10,6 +10,7 @@ need libapache2-mod-fcgid /usr/lib/apache2/modules/mod_fcgid.so /usr/lib64/httpd
 need lighttpd /usr/sbin/lighttpd
 need haproxy /usr/sbin/haproxy
 need spawn-fcgi /usr/bin/spawn-fcgi
+need multiwatch /usr/bin/multiwatch
 need chromium /usr/bin/chromium
 need php-fpm /usr/sbin/php-fpm8.2 /usr/sbin/php-fpm8.3 /usr/sbin/php-fpm8.4 /usr/sbin/php-fpm
 need uwsgi-core /usr/bin/uwsgi-core

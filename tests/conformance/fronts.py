@@ -63,6 +63,10 @@ _ALWAYS: dict[tuple[str, str], dict[str, str]] = {
     ("lighttpd", "scgi"): {**_LIGHTTPD, **_CLOSED},
     ("lighttpd", "uwsgi"): {**_LIGHTTPD, **_CLOSED},
     ("lighttpd", "cgi"): {**_LIGHTTPD, **_SCRIPT},
+    ("lighttpd", "spawn"): {
+        **_LIGHTTPD,
+        "shows-cut": "now and then it takes a closed connection for the response's end",
+    },
 }
 
 #: What is true only as the configuration is printed by default, and only with ``--stream``.

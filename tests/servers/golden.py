@@ -55,7 +55,9 @@ def full_site(via, route):
         "application": "site:make_app()",
     }
     if route.starts_script:
-        return Site(script="/srv/my site/app.cgi", **common)
+        # lighttpd would take what stands behind the space for an argument
+        directory = "/srv/my-site" if via == "spawn" else "/srv/my site"
+        return Site(script=f"{directory}/app.cgi", **common)
     url = f"{route.protocol}+unix:///run/site/app.sock"
     if route.protocol == "ajp":
         url += "?secret=s%22e%20c&packet_size=65536"

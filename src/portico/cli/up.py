@@ -100,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--via",
         metavar="PROTOCOL",
         help="the protocol between them: fastcgi, scgi, ajp, uwsgi; for Apache also fcgid and"
-        " cgi, for lighttpd cgi; default: the first that the server speaks",
+        " cgi, for lighttpd spawn and cgi; default: the first that the server speaks",
     )
     parser.add_argument(
         "--port", type=_port, default=8080, metavar="PORT", help="0 takes a free one; default: 8080"

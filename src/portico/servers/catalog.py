@@ -98,6 +98,7 @@ PRODUCTS = {
             "scgi": Route("scgi", "mod_scgi"),
             "uwsgi": Route("uwsgi", "mod_scgi"),
             "cgi": Route("cgi", "mod_cgi", starts_script=True),
+            "spawn": Route("fastcgi", "mod_fastcgi", starts_script=True),
         },
         {
             # observed from lighttpd 1.4.69; the bodies alone would need a dialect of their own

@@ -222,6 +222,7 @@ def prepare(product: str, site: Site, directory: Path) -> list[str]:
     """
     entry, program = catalog.find_product(product), _PROGRAMS[product]
     binary = find_binary(product)
+    site = replace(site, socket_directory=str(directory))
     account = None if program.privileged else accounts.unprivileged()
     user = "root" if program.privileged and accounts.is_root() and product == "nginx" else ""
     if account is not None:

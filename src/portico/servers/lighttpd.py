@@ -1,4 +1,4 @@
-"""Configuration of lighttpd 1.4: FastCGI, SCGI, uwsgi and CGI.
+"""Configuration of lighttpd 1.4: FastCGI, SCGI, uwsgi, CGI, and scripts that it spawns.
 
 There is no AJP: lighttpd 1.4.69's mod_ajp13 sends request bodies without their inner length,
 an empty one after every request without a body, and loses the path behind a mount point.
@@ -6,6 +6,7 @@ an empty one after every request without a body, and loses the path behind a mou
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from portico.servers.site import in_quotes
@@ -18,7 +19,14 @@ _MODULES = {
     "scgi": ("mod_scgi",),
     "uwsgi": ("mod_scgi",),
     "cgi": ("mod_alias", "mod_cgi"),
+    "spawn": ("mod_fastcgi",),
 }
+
+#: lighttpd takes what stands behind one for arguments, and knows no quoting there.
+_BIN_PATH_FORBIDDEN = " \t"
+
+#: Processes of a script. lighttpd starts them all at once, and by default four.
+_SPAWNED = 2
 
 
 def render(site: Site) -> str:
@@ -71,7 +79,7 @@ def render_standalone(site: Site, directory: str, *, user: str = "") -> dict[str
 
 def _gateway(site: Site) -> list[str]:
     host = [
-        *_address(site),
+        *(_spawned(site) if site.via == "spawn" else _address(site)),
         '"check-local" => "disable",  # the path names no file',
         '"connect-timeout" => 5,',
         f'"read-timeout" => {site.timeout_seconds},',
@@ -80,7 +88,7 @@ def _gateway(site: Site) -> list[str]:
     ]
     if not site.mount:
         host.append('"fix-root-scriptname" => "enable",  # SCRIPT_NAME is empty, not "/"')
-    module = "fastcgi" if site.via == "fastcgi" else "scgi"
+    module = "fastcgi" if site.via in {"fastcgi", "spawn"} else "scgi"
     return [
         *(['scgi.protocol = "uwsgi"'] if site.via == "uwsgi" else []),
         f'{module}.server = ( "{site.mount or "/"}" => ( (',
@@ -94,6 +102,18 @@ def _address(site: Site) -> list[str]:
         return [f'"socket" => {in_quotes(site.socket_path, "socket")},']
     port = site.bind.port if site.bind else 0
     return [f'"host" => "{site.backend_host}",', f'"port" => {port},']
+
+
+def _spawned(site: Site) -> list[str]:
+    # the name tells sites apart: a socket must not be two scripts'
+    name = re.sub(r"[^A-Za-z0-9]+", "-", f"{site.script}{site.mount}").strip("-")
+    socket = f"{site.socket_directory}/{name}.socket"
+    return [
+        f'"bin-path" => {in_quotes(site.script, "script", forbidden=_BIN_PATH_FORBIDDEN)},',
+        "# each process has a socket of its own, with a number behind this name",
+        f'"socket" => {in_quotes(socket, "socket")},',
+        f'"max-procs" => {_SPAWNED},  # all are started at once; each has threads of its own',
+    ]
 
 
 def _script(site: Site) -> list[str]:

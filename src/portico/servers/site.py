@@ -33,7 +33,8 @@ class Site:
     """One application behind one web server.
 
     Attributes:
-        via: The route, as the catalog names it: a protocol, or ``"fcgid"`` or ``"cgi"``.
+        via: The route, as the catalog names it: a protocol, or ``"fcgid"``, ``"spawn"`` or
+            ``"cgi"``.
         bind: Where the application listens; None for a route that starts a script.
         script: Absolute path of the script; ``""`` for a route that connects.
         mount: URL path of the application, ``""`` or ``"/app"``.
@@ -45,6 +46,7 @@ class Site:
             anything.
         streaming: Whether bodies pass through at once, both ways, instead of being buffered.
         application: How the application is named to ``portico serve``; ``""`` if unknown.
+        socket_directory: Where a web server that spawns a script makes its sockets; absolute.
 
     Raises:
         ConfigError: a value that cannot stand in a configuration file.
@@ -61,6 +63,7 @@ class Site:
     timeout_seconds: int = 60
     streaming: bool = False
     application: str = ""
+    socket_directory: str = "/run/lighttpd"
 
     def __post_init__(self) -> None:
         _check_mount(self.mount)
@@ -68,6 +71,7 @@ class Site:
         _check_numbers(self)
         if self.script:
             _check_path("script", self.script)
+        _check_path("socket directory", self.socket_directory)
         if self.bind is not None:
             _check_bind(self.bind)
 
