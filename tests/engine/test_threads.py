@@ -1,5 +1,6 @@
 """Who calls the application when: the token, the watchdog, parked requests, stopping."""
 
+import logging
 import random
 import signal
 import sys
@@ -218,7 +219,10 @@ def test_engine_goes_on_with_the_threads_it_can_have(held, monkeypatch, names):
         for number in range(20):
             assert server.ask("scgi", f"/{number}").body == b"/%d" % number
     assert held.most == 1
-    assert len(server.log.having("no more threads")) == (names == ("portico-2",))
+    (line,) = server.log.having("no more threads", logging.WARNING)
+    assert "going on with 1 of 8" in line
+    assert ("slow requests hold the others up" in line) == (names != ("portico-2",))
+    assert len(server.log.lines(logging.WARNING)) == 1
 
 
 def test_some_threads_may_start_and_others_not(held, monkeypatch):

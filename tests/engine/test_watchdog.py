@@ -22,6 +22,10 @@ class Engine:
         self.turns = 0
         self.leader = Leader()
         self.taken = []
+        self.lacking = 0
+
+    def lack_thread(self):
+        self.lacking += 1
 
     def take_over(self, leader, turns):
         if leader.claim:
@@ -137,6 +141,8 @@ def test_without_threads_it_does_nothing(engine, monkeypatch):
     begin_turn(engine)
     assert engine.watchdog.awake  # and so is not tried again for each request
     assert engine.taken == []
+    assert engine.lacking == 1
+    assert "slow requests" in engine.watchdog.loss()
 
 
 def test_stop_before_the_first_wake(engine):

@@ -40,6 +40,9 @@ slow_log = logging.getLogger("portico.slow")
 #: Seconds after the exception until a thread that has not come back counts as lost.
 GRACE = 1.0
 
+#: Seconds until the watching thread is tried again that could not be had.
+_RETRY_SECONDS = 10.0
+
 #: Frames and characters of a stack in the slow log, the innermost.
 _MOST_FRAMES = 40
 _MOST_STACK = 8192
@@ -62,7 +65,7 @@ class Deadlines:
 
     __slots__ = (
         "_alarm", "_alone", "_bell", "_engine", "_hand", "_hard", "_lock", "_losing", "_over",
-        "_running", "_slow", "_thread", "limited",
+        "_retry_at", "_running", "_slow", "_thread", "limited",
     )  # fmt: skip
 
     def __init__(self, engine: Engine) -> None:
@@ -79,6 +82,7 @@ class Deadlines:
         self._bell = _thread.allocate_lock()
         self._bell.acquire()
         self._over = False
+        self._retry_at = 0.0
         self._thread: threading.Thread | None = None
         self._hand = Worker()  # what refuses parked requests; it waits for no peer
         self._hand.until = 0.0
@@ -164,15 +168,26 @@ class Deadlines:
         if when >= self._alarm or self._over:
             return
         if self._thread is None:
-            thread = threading.Thread(target=self._run, name="portico-deadlines", daemon=True)
+            now = time.monotonic()
+            if now < self._retry_at:
+                return
             try:
+                thread = threading.Thread(target=self._run, name="portico-deadlines", daemon=True)
                 thread.start()
-            except RuntimeError:
-                log.warning("no thread to be had that watches the limits of time")
+            except (RuntimeError, MemoryError):
+                self._retry_at = now + _RETRY_SECONDS
+                self._engine.lack_thread()
                 return
             self._thread = thread
         self._alarm = when
         self._ring()
+
+    def loss(self) -> str:
+        """Say what does not work as long as the thread cannot be had; empty if it runs."""
+        if self._thread is not None or self._over:
+            return ""
+        limits = "timeout, slow_timeout and " if self.limited else ""
+        return f"; {limits}queue_timeout do not hold" if limits else "; queue_timeout does not hold"
 
     def _ring(self) -> None:
         try:

@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -31,6 +32,7 @@ from portico.engine.gate import Gate
 from portico.engine.pace import SHORT, UNTRIED, Pace, target_of
 from portico.engine.parking import RESERVE_SECONDS, Parking
 from portico.engine.poller import Waker
+from portico.engine.shortage import name_limit
 from portico.engine.waiting import Waiting
 from portico.engine.watchdog import Watchdog
 from portico.engine.worker import Worker
@@ -58,6 +60,17 @@ _HANDOVER_PAUSE = 0.05
 #: saves a poll. Where none waited, that many polls pass before it is tried again.
 _IN_A_ROW = 8
 _AFTER_NONE = 8
+
+#: Seconds until another thread is tried after one was refused; twice as many each time, up to a
+#: minute: of a user's processes others may end.
+_SHORTAGE_PAUSE = 1.0
+_SHORTAGE_PAUSE_MOST = 60.0
+
+#: Seconds for which a thread leaves memory to others after it had none itself.
+_MEMORY_PAUSE = 0.05
+
+#: Seconds between two lines that say so.
+_MEMORY_TOLD_SECONDS = 10.0
 
 
 class Engine:
@@ -98,12 +111,15 @@ class Engine:
         "_idle",
         "_lock",
         "_lost",
+        "_memory_told_until",
         "_most_threads",
         "_observer",
         "_on_stop",
         "_over",
         "_parking",
         "_ready",
+        "_short_pause",
+        "_short_until",
         "_stop_deadline",
         "_stop_signals",
         "_threads",
@@ -165,6 +181,9 @@ class Engine:
         self._lost = 0
         self._first: Worker | None = None
         self._most_threads = settings.threads
+        self._memory_told_until = 0.0
+        self._short_pause = 0.0
+        self._short_until = inf
         self.alone = settings.threads == 1
         self._ready: deque[Served | Gate | Waker] = deque()
         self._stop_deadline = inf
@@ -208,7 +227,7 @@ class Engine:
             # that comes just as that thread begins to wait would not be heard.
             before = signal.set_wakeup_fd(self._waiting.waker.write_fd, warn_on_full_buffer=False)
         try:
-            self._work(worker)
+            self._work_on(worker)
         finally:
             if stop_signals:
                 signal.set_wakeup_fd(before)
@@ -278,6 +297,31 @@ class Engine:
         return len(waiting) - len([fd for fd in fixed if fd in waiting]) + len(apart)
 
     # -- the leader ------------------------------------------------------------------------
+
+    def _work_on(self, worker: Worker) -> None:
+        """Work until the engine is over, whatever memory lacks meanwhile.
+
+        An application's `MemoryError` is its request's. This one came between requests, while
+        another thread held what there was; what was to be done then is found by the next poll.
+        """
+        while True:
+            try:
+                if self.leader is worker or self._follow(worker):
+                    self._work(worker)
+            except MemoryError:
+                with suppress(MemoryError):
+                    self._lack_memory(worker)
+                time.sleep(_MEMORY_PAUSE)
+            else:
+                return
+
+    def _lack_memory(self, worker: Worker) -> None:
+        """Give up the connection that a thread was about to serve."""
+        if worker.claim:
+            self._drop(worker.claim.pop())
+        if self.now >= self._memory_told_until:
+            self._memory_told_until = self.now + _MEMORY_TOLD_SECONDS
+            log.error("no memory is left to serve with; waiting for some")
 
     def _work(self, worker: Worker) -> None:  # noqa: C901, PLR0912, PLR0915 - calls cost
         """Lead, and follow when the token is lost, until the engine is over."""
@@ -449,7 +493,7 @@ class Engine:
     def dispatch(self, connection: Connection) -> None:
         """Let a thread serve a parked request: an idle one, a new one, or the next that is free."""
         with self._lock:
-            if self._idle or self._over or self._threads >= self._most_threads:
+            if self._idle or self._over or not self._may_start():
                 self._park(connection)
             else:
                 self._start_worker(connection)
@@ -548,7 +592,7 @@ class Engine:
         with self._lock:
             if not worker.claim:
                 return True
-            if not self._idle and self._threads >= self._most_threads:
+            if not self._idle and not self._may_start():
                 return False
             worker.claim.pop()
             worker.step_aside(connection, self.now)
@@ -564,24 +608,33 @@ class Engine:
             worker.wake.release()
             return
         self.leader = None
-        if self._threads < self._most_threads and not self._over:
+        if not self._over and self._may_start():
             self._start_worker()
+
+    def _may_start(self) -> bool:
+        """Whether another thread may be tried; under the lock."""
+        if self._threads < self._most_threads:
+            return True
+        if time.monotonic() < self._short_until:
+            return False
+        self._short_until = inf
+        self._most_threads = self.settings.threads
+        return self._threads < self._most_threads
 
     def _start_worker(self, job: Connection | None = None) -> None:
         """Start a thread; under the lock. It leads, or first serves a parked request."""
         worker = Worker()
         worker.job = job
         name = f"portico-{self._threads + 1}"
-        thread = threading.Thread(target=self._join, args=(worker,), name=name, daemon=True)
         if job is None:
             self.leader = worker
         else:
             job.deadline = time.monotonic() + self.settings.queue_timeout
         try:
-            thread.start()
-        except RuntimeError:
-            log.warning("no more threads to be had; going on with %d", self._threads)
-            self._most_threads = self._threads
+            threading.Thread(target=self._join, args=(worker,), name=name, daemon=True).start()
+        except (RuntimeError, MemoryError):
+            self._most_threads = max(1, self._threads)
+            self.lack_thread()
             if job is None:
                 self.leader = None
             else:
@@ -590,16 +643,27 @@ class Engine:
             self._threads += 1
             self._census.enter(worker)
 
+    def lack_thread(self) -> None:
+        """Go on without a thread that was refused; the log says so once, and what is amiss."""
+        is_first = not self._short_pause
+        self._short_pause = min(_SHORTAGE_PAUSE_MOST, 2 * self._short_pause or _SHORTAGE_PAUSE)
+        self._short_until = time.monotonic() + self._short_pause
+        if is_first:
+            losses = self._watchdog.loss() + self.deadlines.loss()
+            log.warning(
+                "no more threads to be had (%s): going on with %d of %d%s",
+                name_limit(), max(1, self._threads), self.settings.threads, losses,
+            )  # fmt: skip
+
     def _join(self, worker: Worker) -> None:
         """What a new thread does."""
         job, worker.job = worker.job, None
         try:
             if job is not None:
                 job.worker = worker
-                self._settle(job, goes_on=True)
-                if not self._follow(worker):
-                    return
-            self._work(worker)
+                with suppress(MemoryError):
+                    self._settle(job, goes_on=True)
+            self._work_on(worker)
         finally:
             with self._lock:
                 self._census.leave(worker)

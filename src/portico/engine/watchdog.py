@@ -88,13 +88,25 @@ class Watchdog:
             self._wake()
         with self._starting:
             if self._thread is None and not self._over:
-                thread = threading.Thread(target=self._run, name="portico-watchdog", daemon=True)
                 try:
+                    thread = threading.Thread(
+                        target=self._run, name="portico-watchdog", daemon=True
+                    )
                     thread.start()
-                except RuntimeError:
-                    return  # no threads to be had: then there is no follower to hand over to either
+                except (RuntimeError, MemoryError):
+                    # stays awake, so that it is not tried again with each request; there is no
+                    # follower to hand over to either
+                    self._engine.lack_thread()
+                    return
                 self._thread = thread
         self._ring()
+
+    def loss(self) -> str:
+        """Say what does not work as long as the thread cannot be had; empty if it runs."""
+        if self._thread is not None or self._over:
+            return ""
+        lost = "; status and figures stay as they are" if self._tell is not None else ""
+        return lost if self._alone else f"; slow requests hold the others up{lost}"
 
     def hear(self) -> None:
         """Take note, from any thread, that figures have changed outside the leader's turns."""
@@ -117,7 +129,13 @@ class Watchdog:
     def _run(self) -> None:
         while not self._over:
             self._bell.acquire()
-            self._look_until_idle()
+            while True:
+                try:
+                    self._look_until_idle()
+                except MemoryError:  # some thread takes all there is
+                    time.sleep(TELLING_INTERVAL)
+                else:
+                    break
 
     def _look_until_idle(self) -> None:
         engine = self._engine

@@ -86,6 +86,11 @@ class LogFiles:
             _put(log_fd, _STDERR)
             self._paths[_STDERR] = _whole(settings.log_file)
 
+    @property
+    def has_own(self) -> bool:
+        """Whether there are files to be opened anew."""
+        return bool(self._paths)
+
     def reopen(self) -> bool:
         """Open the paths anew; where that fails, the old file goes on, and the log says so.
 

@@ -12,11 +12,12 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from portico.engine.leader import Engine
+from portico.engine.shortage import fit_threads
 from portico.errors import ApplicationError, ConfigError, PorticoError
 from portico.supervisor.child import (
     CHANGED,
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("portico")
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+#: Seconds of processor time that a process has for its end, if RLIMIT_CPU leaves none itself.
+_CPU_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +107,12 @@ def run(
 ) -> None:
     """Serve in this process until a signal says stop.
 
-    SIGTERM ends it gracefully: what runs is finished, for ``graceful_timeout`` seconds at most.
-    SIGINT, and a second signal, end it at once. Off the main thread no signals are taken.
+    SIGTERM ends it gracefully: what runs is finished, for ``graceful_timeout`` seconds at most;
+    likewise the end of its processor time (RLIMIT_CPU). SIGINT, and a second SIGTERM, end it at
+    once. Started on a listening socket by a process manager, it takes further SIGTERMs for the
+    first one: some send it to a process and to the group of that; and without log files of its
+    own SIGUSR1 ends it as well, as it does FastCGI programs in C (libfcgi). Off the main thread no
+    signals are taken.
 
     Args:
         application: The WSGI callable.
@@ -120,7 +128,9 @@ def run(
     # what is loaded by now stays: the collector need not look at it again and again
     gc.collect()
     gc.freeze()
+    is_spawned = any(listener.bind.transport == "fd" for listener in listeners)
     try:
+        settings = replace(settings, threads=fit_threads(settings.threads))
         access_fd = files.access_fd if files is not None else -1
         engine = Engine(application, listeners, settings, errors, access_fd=access_fd)
     except BaseException:
@@ -130,13 +140,18 @@ def run(
     if threading.current_thread() is not threading.main_thread():
         engine.serve()
         return
-    stopper = _Stopper(engine, settings.graceful_timeout)
-    before = {number: signal.signal(number, stopper.take) for number in _SIGNALS}
+    stopper = _Stopper(engine, settings.graceful_timeout, is_patient=is_spawned)
+    signals = [*_SIGNALS, *_cpu_signals()]
+    before = {}
     if files is not None and hasattr(signal, "SIGUSR1"):
-        reopen = files.reopen
-        before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda *_: reopen())
+        if is_spawned and not files.has_own:
+            signals.append(signal.SIGUSR1)
+        else:
+            reopen = files.reopen
+            before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda *_: reopen())
+    before |= {number: signal.signal(number, stopper.take) for number in signals}
     try:
-        engine.serve(frozenset(_SIGNALS))
+        engine.serve(frozenset(signals))
     finally:
         stopper.done()
         for number, handler in before.items():
@@ -158,6 +173,8 @@ def _serve(post: Post) -> int:
     signal.signal(signal.SIGTERM, stopper.take)
     signal.signal(signal.SIGQUIT, _show_stacks)
     signal.signal(signal.SIGUSR1, lambda *_: _reopen(post, mouthpiece))
+    for number in _cpu_signals():
+        signal.signal(number, lambda *_: mouthpiece.tell(WORN, "RLIMIT_CPU leaves it no more time"))
     mouthpiece.tell(READY)
     if watch is not None:
         watch.start()
@@ -197,6 +214,7 @@ def _prepare(post: Post, mouthpiece: Mouthpiece) -> Engine:
     application = post.application or load(post)
     gc.collect()
     gc.freeze()
+    settings = replace(settings, threads=fit_threads(settings.threads))
     reporter = Reporter(post.board, post.slot, settings, mouthpiece)
     engine = Engine(
         application,
@@ -274,6 +292,19 @@ def _allow_descriptors(connections: int) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def _cpu_signals() -> list[signal.Signals]:
+    """Give the signal of a limit of processor time, if there is one; it leaves time for an end."""
+    if resource is None or not hasattr(signal, "SIGXCPU"):
+        return []
+    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    if soft == resource.RLIM_INFINITY:
+        return []
+    if soft == hard:  # the system would kill without a signal before
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_CPU, (max(1, hard - _CPU_SECONDS), hard))
+    return [signal.SIGXCPU]
+
+
 class _Stopper:
     """Ends an engine: gracefully first, then for good.
 
@@ -282,6 +313,7 @@ class _Stopper:
         graceful_seconds: How long requests may take to finish.
         orders: How SIGTERM is to be taken; graceful, and nobody else serves, without them.
         mouthpiece: Where the parent is told that a worker leaves.
+        is_patient: Whether further SIGTERMs mean the same as the first.
     """
 
     def __init__(
@@ -290,7 +322,10 @@ class _Stopper:
         graceful_seconds: float,
         orders: Orders | None = None,
         mouthpiece: Mouthpiece | None = None,
+        *,
+        is_patient: bool = False,
     ) -> None:
+        self._is_patient = is_patient
         self._engine = engine
         self._seconds = graceful_seconds
         self._orders = orders
@@ -310,7 +345,9 @@ class _Stopper:
         if order == STOP_AT_ONCE or number == signal.SIGINT:
             self._seconds = 0.0
         elif self.waits and order is None:
-            _exit_now()
+            if number == signal.SIGTERM and not self._is_patient:
+                _exit_now()
+            return
         if self._mouthpiece is not None and not self.waits:
             self._mouthpiece.tell(LEAVING)
         self.waits = True
@@ -334,7 +371,7 @@ class _Stopper:
         self._engine.stop(self._seconds, hand_over=hand_over)
         # The engine keeps the deadline itself while a thread of it polls. This is for the case
         # that every thread, the main one too, sits in a request that does not end.
-        with suppress(RuntimeError):  # no thread to be had
+        with suppress(RuntimeError, MemoryError):  # no thread to be had
             _thread.start_new_thread(self._wait, (self._seconds + 1.0,))
 
     def _wait(self, seconds: float) -> None:
