@@ -23,6 +23,7 @@ from portico.events import (
     ResponseBodyReceived,
     ResponseEnded,
     ResponseReceived,
+    StderrReceived,
 )
 from portico.limits import Limits
 from portico.transports.bind import parse
@@ -181,6 +182,7 @@ class Answer:
         self.status = ""
         self.headers = []
         self.body = bytearray()
+        self.errors = bytearray()
         self.whole = False
         self.reusable = False
 
@@ -255,6 +257,8 @@ class Frontend:
                 self.answer.body += event.data
             elif kind is ResponseEnded:
                 self.answer.whole, self.answer.reusable = True, event.reusable
+            elif kind is StderrReceived:
+                self.answer.errors += event.data
             elif kind is BodyWanted:
                 self.more(b"")
         return bool(data)

@@ -72,7 +72,8 @@ def application(environ, start_response):
     elif path.startswith("/held/"):
         # runs until somebody makes the file that the query names
         name = environ["QUERY_STRING"]
-        open(f"{name}-{os.getpid()}.entered", "w").close()
+        with open(f"{name}.{os.getpid()}.{path[6:]}", "w"):
+            pass
         while not os.path.exists(name):
             time.sleep(0.01)
         body = b"finished"
@@ -94,14 +95,14 @@ class Script:
         directory: Writable for every account: the tests' gates are made there.
     """
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, application: str = _APPLICATION, **options: object) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="portico-"))
         self.directory.chmod(0o755)
         self.gates = self.directory / "gates"
         self.gates.mkdir()
         self.gates.chmod(0o777)
         source = self.directory / "site.py"
-        source.write_text(_APPLICATION)
+        source.write_text(application)
         source.chmod(0o644)
         self.path = write_script(
             self.directory, str(source), drops_privileges=True, options=options
@@ -126,9 +127,10 @@ class Script:
 
 
 class Reply:
-    """An answer as it came through: status, headers by lower-case name, body."""
+    """An answer as it came through: status, headers by lower-case name, body, error stream."""
 
-    def __init__(self, status, headers, body):
+    def __init__(self, status, headers, body, errors=b""):
+        self.errors = errors
         self.status = status
         self.headers = {name.lower(): value for name, value in headers}
         self.body = body
@@ -139,7 +141,13 @@ class Reply:
 
 
 class Spawner:
-    """Something that starts the script; a context manager that leaves nothing running."""
+    """Something that starts the script; a context manager that leaves nothing running.
+
+    Attributes:
+        has_log: Whether what the script says is kept.
+    """
+
+    has_log = True
 
     def __init__(self, script):
         self.script = script
@@ -170,8 +178,8 @@ class Spawner:
         """What the script said, as far as it is kept."""
         raise NotImplementedError
 
-    def begin_held(self, name):
-        """Begin a request that runs until `release`; gives what finishes it."""
+    def begin(self, path):
+        """Begin a request; gives what waits for its answer."""
         raise NotImplementedError
 
 
@@ -181,8 +189,9 @@ class WebServer(Spawner):
     product = ""
     via = ""
 
-    def __init__(self, script, *, change=None, **site):
+    def __init__(self, script, *, change=None, more="", **site):
         super().__init__(script)
+        self._more = more
         self._site = Site(
             via=self.via, script=str(script.path), listen_host="127.0.0.1", listen_port=0, **site
         )
@@ -194,7 +203,20 @@ class WebServer(Spawner):
         with contextlib.ExitStack() as changed:
             if self._change:
                 changed.enter_context(self._change())
+            if self._more:
+                changed.enter_context(self._added())
             self.server = launch.launch(self.product, self._site)
+
+    @contextlib.contextmanager
+    def _added(self):
+        """Put more directives behind the configuration."""
+        write = launch._write_private
+
+        def write_more(path, text):
+            write(path, f"{text}\n{self._more}")
+
+        with mock.patch.object(launch, "_write_private", write_more):
+            yield
 
     def stop(self):
         if self.server is not None:
@@ -299,12 +321,12 @@ class Direct(Spawner):
         until(answers, f"an answer; it said {self.log()}")
 
     def stop(self):
+        if self.process is not None:  # first, or it would start others
+            self.process.kill()
+            self.process.wait(WAIT)
         for pid in self.script.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait(WAIT)
         shutil.rmtree(self.home, ignore_errors=True)
 
     def ask(self, path, body=b"", **headers):
@@ -318,7 +340,8 @@ class Direct(Spawner):
         def finish():
             with frontend:
                 answer = frontend.finish()
-            return Reply(int(answer.status[:3]), answer.headers, bytes(answer.body))
+            body, errors = bytes(answer.body), bytes(answer.errors)
+            return Reply(int(answer.status[:3]), answer.headers, body, errors)
 
         return finish
 
@@ -334,6 +357,7 @@ class SpawnFcgi(Direct):
         self._foreground = foreground
         self._children = children
         self._command = command or (script.path,)
+        self.has_log = foreground  # it gives children the null device
 
     def start(self):
         program = shutil.which("spawn-fcgi", path=SEARCH)
@@ -389,6 +413,8 @@ while not over or children:
 class ProcessManager(Direct):
     """mod_fastcgi's way: descriptors 1 and 2 closed, an empty environment."""
 
+    has_log = False
+
     def __init__(self, script, *, children=1):
         super().__init__(script)
         self._children = children
@@ -396,3 +422,10 @@ class ProcessManager(Direct):
     def start(self):
         self.run(sys.executable, "-c", _MANAGER, self.address, self._children, self.script.path)
         self.await_answer()
+
+
+def is_ready(pid):
+    """Whether a process of the script takes SIGTERM: it has come to serve."""
+    status = Path(f"/proc/{pid}/status").read_text("ascii")
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)

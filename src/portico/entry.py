@@ -49,13 +49,14 @@ def run(application: Callable[..., Any] | str, *, warm: bool | str = False, **op
         SystemExit: status 1 where a CGI response was broken off, 2 when started by hand.
     """
     if _is_listening(0):
-        _serve_inherited(_loaded(application, options), options)
+        _serve_inherited(application, options)
     elif os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS"):
         _serve_systemd(_loaded(application, options), options)
     elif "GATEWAY_INTERFACE" in os.environ or "REQUEST_METHOD" in os.environ:
         _serve_cgi(application, options)
     else:
-        sys.stderr.write(_BY_HAND.format(script=_script_name()))
+        if sys.stderr is not None:  # it may be closed
+            sys.stderr.write(_BY_HAND.format(script=_script_name()))
         sys.exit(2)
 
 
@@ -192,11 +193,12 @@ def _serve_cgi(application: Callable[..., Any] | str, options: dict[str, Any]) -
         sys.exit(status)
 
 
-def _serve_inherited(application: Callable[..., Any], options: dict[str, Any]) -> None:
-    from portico.transports import stdio  # noqa: PLC0415 - as in serve
+def _serve_inherited(application: Callable[..., Any] | str, options: dict[str, Any]) -> None:
+    from portico.supervisor.spawned import Spawned  # noqa: PLC0415 - as in serve
 
-    stdio.open_missing()
-    serve(application, "fastcgi+fd://0", **options)
+    spawned = Spawned(options)
+    serve(spawned.attend(_loaded(application, options)), "fastcgi+fd://0", **spawned.options)
+    spawned.begin_anew()
 
 
 def _serve_systemd(application: Callable[..., Any], options: dict[str, Any]) -> None:

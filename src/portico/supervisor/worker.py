@@ -155,7 +155,9 @@ def run(
     finally:
         stopper.done()
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # what a process manager repeats now would kill a process that ends well
+            is_repeated = is_spawned and number != signal.SIGINT
+            signal.signal(number, signal.SIG_IGN if is_repeated else handler)
 
 
 def _serve(post: Post) -> int:

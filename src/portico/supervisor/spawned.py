@@ -1,0 +1,158 @@
+"""A process that was started on a listening socket, descriptor 0, by a web server or a spawner.
+
+Such a process has little of its own. Descriptors 1 and 2 may be closed (FastCGI 1.0 §2.2) or lead
+nowhere, and its parent may start it again when it ends, at once or ever more slowly, or not at all
+(spawn-fcgi). So where an application cannot be loaded, it does not end: it answers, and becomes
+a new process with the same id, on the same socket, as soon as the code has changed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from portico.core.unloadable import Unloadable
+from portico.transports import stdio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from portico.supervisor.codewatch import CodeWatch
+
+log = logging.getLogger("portico")
+
+#: Seconds after which a request is taken for a sign that the application may load by now: not all
+#: that was amiss is in the code. More often would be a storm where each attempt is expensive.
+RETRY_SECONDS = 10.0
+
+
+class Spawned:
+    """What was found at the start, and the way back to it.
+
+    Made before the application is loaded, whose import may change everything.
+
+    Args:
+        options: Settings by name, of the script.
+
+    Attributes:
+        options: The same, and what follows from where the process was started.
+    """
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._environment = dict(os.environ)
+        self._directory = None
+        with suppress(OSError):  # it is gone
+            self._directory = os.getcwd()  # noqa: PTH109 - a text
+        self._began = time.time_ns()
+        self._socket = -1
+        self._standby: _Standby | None = None
+        self.options = dict(options)
+        leads_nowhere = _is_null(2)
+        stdio.open_missing()
+        if leads_nowhere and not _names_log(options):
+            # nobody would ever see it: the web server keeps a log
+            self.options.setdefault("errors_to", "frontend")
+        if _is_null(1):
+            os.dup2(2, 1)  # what is printed belongs in the log, if there is one
+        sys.stdout = _text_stream(sys.stdout, 1, errors="strict")
+        sys.stderr = _text_stream(sys.stderr, 2, errors="backslashreplace")
+
+    def attend(self, application: Callable[..., Any]) -> Callable[..., Any]:
+        """Give what is to be served: *application*, or what stands by until there is one."""
+        if not isinstance(application, Unloadable) or not hasattr(os, "fork"):
+            return application
+        self._socket = os.dup(0)  # the engine closes its own before the new process begins
+        self._standby = _Standby(application, self._began)
+        self.options["workers"] = 1  # nobody else is to be told of it
+        return self._standby
+
+    def begin_anew(self) -> None:
+        """Become the process again that this one was at its start, if that may help."""
+        standby = self._standby
+        if standby is None:
+            return
+        standby.stop()
+        if not standby.is_over:
+            return  # somebody else has ended this process
+        log.warning("the application could not be loaded: beginning anew")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if self._directory is not None:
+            with suppress(OSError):
+                os.chdir(self._directory)
+        for name in ("SIGTERM", "SIGUSR1", "SIGXCPU"):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)  # ignored by now, and inherited
+        os.dup2(self._socket, 0)
+        os.execve(  # noqa: S606 - ourselves
+            sys.executable, [sys.executable, *sys.orig_argv[1:]], self._environment
+        )
+
+
+class _Standby:
+    """Answers with what `Unloadable` does, until it is worth another attempt.
+
+    Attributes:
+        is_over: Whether it is.
+    """
+
+    def __init__(self, application: Unloadable, began: int) -> None:
+        self._application = application
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+        self._watch = _watch_code(self._end, began)
+        self.is_over = False
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """Answer 500."""
+        if time.monotonic() >= self._retry_at:
+            self._end()
+        return self._application(environ, start_response)
+
+    def stop(self) -> None:
+        """Look for changes no more."""
+        if self._watch is not None:
+            self._watch.stop()
+
+    def _end(self, _: str = "") -> None:
+        """Finish what runs, as at SIGTERM."""
+        if not self.is_over:
+            self.is_over = True
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _watch_code(changed: Callable[[str], None], began: int) -> CodeWatch | None:
+    """Look for changes of the code; None where no thread can be had for that."""
+    from portico.supervisor.codewatch import CodeWatch  # noqa: PLC0415 - for failures alone
+
+    watch = CodeWatch((), changed, began)
+    try:
+        watch.start()
+    except RuntimeError:
+        return None
+    return watch
+
+
+def _names_log(options: dict[str, Any]) -> bool:
+    return options.get("log_file") is not None
+
+
+def _is_null(fd: int) -> bool:
+    """Whether *fd* is closed, or the null device."""
+    try:
+        about, null = os.fstat(fd), os.stat(os.devnull)  # noqa: PTH116 - a text
+    except OSError:
+        return True
+    return about.st_rdev == null.st_rdev and about.st_rdev != 0
+
+
+def _text_stream(stream: Any, fd: int, errors: str) -> Any:
+    """Give a stream whose lines are written when they are whole; the interpreter may have none."""
+    if stream is None:
+        return open(fd, "w", buffering=1, errors=errors, closefd=False)  # noqa: PTH123, SIM115 - for ever
+    with suppress(AttributeError, ValueError):  # the application has put something else there
+        stream.reconfigure(line_buffering=True)
+    return stream
