@@ -9,6 +9,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,6 +18,8 @@ import sys
 import tempfile
 from pathlib import Path
 from unittest import mock
+
+import pytest
 
 from conftest import SEARCH
 from engine_harness import WAIT, Frontend, until
@@ -92,21 +95,38 @@ class Script:
 
     Attributes:
         path: Where it stands.
-        directory: Writable for every account: the tests' gates are made there.
+        directory: Where everything is.
+        source: The module with the application.
+        gates: Writable for every account.
     """
 
-    def __init__(self, application: str = _APPLICATION, **options: object) -> None:
+    def __init__(
+        self, application: str = _APPLICATION, *, named: bool = False, first: str = "", **options: object
+    ) -> None:
+        """Write it.
+
+        Args:
+            application: Source of the module with the application.
+            named: Whether the script gives `portico.run` its name, and does not load it itself.
+            first: A statement before all that.
+            **options: Settings by name.
+        """
         self.directory = Path(tempfile.mkdtemp(prefix="portico-"))
         self.directory.chmod(0o755)
         self.gates = self.directory / "gates"
         self.gates.mkdir()
         self.gates.chmod(0o777)
-        source = self.directory / "site.py"
-        source.write_text(application)
-        source.chmod(0o644)
+        self.source = self.directory / "site.py"
+        self.source.write_text(application)
+        self.source.chmod(0o644)
         self.path = write_script(
-            self.directory, str(source), drops_privileges=True, options=options
+            self.directory, str(self.source), drops_privileges=True, options=options
         )
+        text = self.path.read_text()
+        if named:
+            text, count = re.subn(r"load_application\((.*?), directory=.*?\)", r"\1", text)
+            assert count == 1
+        self.path.write_text(text.replace("portico.run(", f"{first}\nportico.run("))
         self._octets = self.path.read_bytes()
 
     def close(self):
@@ -149,8 +169,9 @@ class Spawner:
 
     has_log = True
 
-    def __init__(self, script):
+    def __init__(self, script, *, serves=200):
         self.script = script
+        self.serves = serves  # the status of its first answers
 
     def __enter__(self):
         try:
@@ -189,8 +210,8 @@ class WebServer(Spawner):
     product = ""
     via = ""
 
-    def __init__(self, script, *, change=None, more="", **site):
-        super().__init__(script)
+    def __init__(self, script, *, change=None, more="", serves=200, **site):
+        super().__init__(script, serves=serves)
         self._more = more
         self._site = Site(
             via=self.via, script=str(script.path), listen_host="127.0.0.1", listen_port=0, **site
@@ -285,8 +306,8 @@ class LighttpdCgi(WebServer):
 class Direct(Spawner):
     """A program that starts the script on a listening socket; the test is the web server."""
 
-    def __init__(self, script, *, tcp=False):
-        super().__init__(script)
+    def __init__(self, script, *, tcp=False, serves=200):
+        super().__init__(script, serves=serves)
         self.home = Path(tempfile.mkdtemp(prefix="portico-"))
         self.home.chmod(0o755)
         self.tcp = tcp
@@ -315,7 +336,7 @@ class Direct(Spawner):
     def await_answer(self):
         def answers():
             with contextlib.suppress(ConnectionRefusedError, FileNotFoundError):
-                return self.ask("/").status == 200
+                return self.ask("/").status == self.serves
             return False
 
         until(answers, f"an answer; it said {self.log()}")
@@ -352,8 +373,10 @@ class Direct(Spawner):
 class SpawnFcgi(Direct):
     """spawn-fcgi: in the foreground the script takes its place, otherwise it forks children."""
 
-    def __init__(self, script, *, tcp=False, foreground=True, children=1, command=()):
-        super().__init__(script, tcp=tcp)
+    def __init__(
+        self, script, *, tcp=False, foreground=True, children=1, command=(), serves=200
+    ):
+        super().__init__(script, tcp=tcp, serves=serves)
         self._foreground = foreground
         self._children = children
         self._command = command or (script.path,)
@@ -373,9 +396,10 @@ class SpawnFcgi(Direct):
 class Multiwatch(SpawnFcgi):
     """multiwatch below spawn-fcgi: several children on one socket, each one replaced."""
 
-    def __init__(self, script, *, children=3):
+    def __init__(self, script, *, children=3, serves=200):
         program = shutil.which("multiwatch", path=SEARCH)
-        super().__init__(script, command=(program, "-f", children, "--", script.path))
+        command = (program, "-f", children, "--", script.path)
+        super().__init__(script, command=command, serves=serves)
 
 
 #: Starts scripts as mod_fastcgi's process manager does: nothing but the listening socket is open,
@@ -415,8 +439,8 @@ class ProcessManager(Direct):
 
     has_log = False
 
-    def __init__(self, script, *, children=1):
-        super().__init__(script)
+    def __init__(self, script, *, children=1, serves=200):
+        super().__init__(script, serves=serves)
         self._children = children
 
     def start(self):
@@ -429,3 +453,8 @@ def is_ready(pid):
     status = Path(f"/proc/{pid}/status").read_text("ascii")
     caught = int(status.partition("SigCgt:")[2].split()[0], 16)
     return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
+def spawner(name, make, *programs):
+    """A parameter of tests: how to make a spawner, and the programs that it needs."""
+    return pytest.param(make, id=name, marks=[pytest.mark.frontend(one) for one in programs])

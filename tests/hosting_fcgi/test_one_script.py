@@ -21,6 +21,7 @@ from fcgi_harness import (
     Spawning,
     is_ready,
     prefork,
+    spawner,
 )
 
 
@@ -43,10 +44,6 @@ def gate(script):
 def entered(script):
     """The processes that have begun a held request."""
     return [int(one.name.split(".")[1]) for one in script.gates.glob("*.*")]
-
-
-def spawner(name, make, *programs):
-    return pytest.param(make, id=name, marks=[pytest.mark.frontend(one) for one in programs])
 
 
 #: One process serves one request and ends.
@@ -196,6 +193,7 @@ def test_idle_process_that_mod_fcgid_ends_leaves_nothing(script):
 def test_signal_to_the_whole_group_cuts_nothing(script, gate):
     """A service manager signals multiwatch and its children; multiwatch signals these again."""
     with Multiwatch(script) as spawner:
+        until(lambda: all(map(is_ready, script.processes())), "all of them")
         finish = spawner.begin(f"/held/1?{gate}")
         until(lambda: entered(script), "the request")
         os.killpg(spawner.process.pid, signal.SIGTERM)
