@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import IO, Any
 
     from portico.core.mount import Mounting
+    from portico.nph import NphHead
 
 _READ_BYTES = 65_536
 
@@ -79,6 +80,9 @@ def run(
         errors.write(f"portico: refused: {error}\n")
         _answer_error(output, error.status_hint)
         return 1
+    script = environ.get("SCRIPT_FILENAME") or environ.get("SCRIPT_NAME", "")
+    if script.rpartition("/")[2].startswith("nph-"):
+        output.pass_unparsed(environ)
     stdin = output.stdin = _Stdin(length)
     complete["wsgi.input"] = RequestBody(b"", stdin.feed if length else None)
     ours = _signal.getsignal(_signal.SIGTERM) == _signal.SIG_DFL
@@ -241,12 +245,20 @@ class _Output:
         stdin: Where body may still come from while the response is written.
     """
 
-    __slots__ = ("_fd", "broken", "stdin")
+    __slots__ = ("_fd", "_nph", "broken", "stdin")
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._nph: NphHead | None = None
         self.broken = False
         self.stdin: _Stdin | None = None
+
+    def pass_unparsed(self, environ: dict[str, str]) -> None:
+        """Answer as HTTP has it: the web server passes the response on as it is."""
+        from portico.nph import NphHead  # noqa: PLC0415 - lazy: scripts of that name alone
+
+        protocol = environ.get("SERVER_PROTOCOL", "").encode("latin-1")
+        self._nph = NphHead(protocol, environ.get("SERVER_SOFTWARE", "").encode("latin-1"))
 
     def send_response(
         self,
@@ -256,7 +268,8 @@ class _Output:
         *,
         end: bool,  # noqa: ARG002 - the end of a CGI response is the end of the process
     ) -> None:
-        self._write(encode_cgi(status, headers) + body)
+        data = encode_cgi(status, headers) + body
+        self._write(data if self._nph is None else self._nph.convert(data))
 
     def send_body(self, data: bytes, *, end: bool) -> None:  # noqa: ARG002 - as above
         self._write(data)
