@@ -50,7 +50,7 @@ def run(
     Args:
         application: The WSGI callable, or a text that names it for `portico.loader`; where it
             cannot be loaded, the answer is 500.
-        debug: Whether an error page shows the traceback.
+        debug: Whether error pages show tracebacks.
         mounting: Decides SCRIPT_NAME and PATH_INFO.
         directory: Where an application that is named is looked for first.
 
@@ -82,7 +82,9 @@ def run(
         return 1
     script = environ.get("SCRIPT_FILENAME") or environ.get("SCRIPT_NAME", "")
     if script.rpartition("/")[2].startswith("nph-"):
-        output.pass_unparsed(environ)
+        from portico.nph import NphHead  # noqa: PLC0415 - lazy: scripts of that name alone
+
+        output.nph = NphHead(environ)
     stdin = output.stdin = _Stdin(length)
     complete["wsgi.input"] = RequestBody(b"", stdin.feed if length else None)
     ours = _signal.getsignal(_signal.SIGTERM) == _signal.SIG_DFL
@@ -242,23 +244,17 @@ class _Output:
 
     Attributes:
         broken: Whether the response is not what it should have been.
+        nph: Makes HTTP of it, where the web server passes it on unparsed.
         stdin: Where body may still come from while the response is written.
     """
 
-    __slots__ = ("_fd", "_nph", "broken", "stdin")
+    __slots__ = ("_fd", "broken", "nph", "stdin")
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._nph: NphHead | None = None
+        self.nph: NphHead | None = None
         self.broken = False
         self.stdin: _Stdin | None = None
-
-    def pass_unparsed(self, environ: dict[str, str]) -> None:
-        """Answer as HTTP has it: the web server passes the response on as it is."""
-        from portico.nph import NphHead  # noqa: PLC0415 - lazy: scripts of that name alone
-
-        protocol = environ.get("SERVER_PROTOCOL", "").encode("latin-1")
-        self._nph = NphHead(protocol, environ.get("SERVER_SOFTWARE", "").encode("latin-1"))
 
     def send_response(
         self,
@@ -269,7 +265,7 @@ class _Output:
         end: bool,  # noqa: ARG002 - the end of a CGI response is the end of the process
     ) -> None:
         data = encode_cgi(status, headers) + body
-        self._write(data if self._nph is None else self._nph.convert(data))
+        self._write(data if self.nph is None else self.nph.convert(data))
 
     def send_body(self, data: bytes, *, end: bool) -> None:  # noqa: ARG002 - as above
         self._write(data)

@@ -22,15 +22,15 @@ class NphHead:
     """Makes an HTTP response of a CGI response whose octets come piece by piece.
 
     Args:
-        protocol: SERVER_PROTOCOL.
-        software: SERVER_SOFTWARE; may be empty.
+        environ: SERVER_PROTOCOL and SERVER_SOFTWARE are taken from it.
     """
 
     __slots__ = ("_head", "_protocol", "_software")
 
-    def __init__(self, protocol: bytes, software: bytes) -> None:
-        self._protocol = protocol if protocol in {b"HTTP/1.0", b"HTTP/1.1"} else b"HTTP/1.1"
-        self._software = software
+    def __init__(self, environ: dict[str, str]) -> None:
+        protocol = environ.get("SERVER_PROTOCOL", "")
+        self._protocol = b"HTTP/1.0" if protocol == "HTTP/1.0" else b"HTTP/1.1"
+        self._software = environ.get("SERVER_SOFTWARE", "").encode("latin-1", "replace")
         self._head: bytes | None = b""
 
     def convert(self, data: bytes) -> bytes:

@@ -693,8 +693,8 @@ class _Exchange:
         connection = self._connection
         fd = connection.fileno()
         connection.setblocking(False)
-        up = down = b""
-        status = -1
+        up = b""
+        down, status = self._take()  # what has come with the server's GO
         while up or self._body_left:
             if not down and status >= 0:
                 return status
@@ -747,7 +747,8 @@ def _nph() -> NphHead | None:
         return None
     from portico.nph import NphHead  # noqa: PLC0415 - lazy: scripts of that name alone
 
-    return NphHead(env.get(b"SERVER_PROTOCOL", b""), env.get(b"SERVER_SOFTWARE", b""))
+    names = ("SERVER_PROTOCOL", "SERVER_SOFTWARE")
+    return NphHead({name: os.environ.get(name, "") for name in names})
 
 
 def _why_silent(seat: Seat, connection: _socket.socket, busy: float, late: float) -> str:
