@@ -27,9 +27,8 @@ import sys
 sys.path[:0] = {path!r}
 
 import portico
-from portico.loader import load_application
 
-portico.run(load_application({app!r}, directory={directory!r}), **{options!r})
+portico.run({app!r}, **{options!r})
 """
 
 
@@ -72,7 +71,6 @@ def write_script(
         interpreter=interpreter,
         path=path,
         app=anchored(app),  # the web server chooses the working directory
-        directory=str(here),
         options=options,
     )
     script.write_text(text, encoding="utf-8")
