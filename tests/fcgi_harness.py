@@ -9,7 +9,6 @@ import contextlib
 import http.client
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -101,14 +100,13 @@ class Script:
     """
 
     def __init__(
-        self, application: str = _APPLICATION, *, named: bool = False, first: str = "", **options: object
+        self, application: str = _APPLICATION, *, first: str = "", **options: object
     ) -> None:
         """Write it.
 
         Args:
             application: Source of the module with the application.
-            named: Whether the script gives `portico.run` its name, and does not load it itself.
-            first: A statement before all that.
+            first: A statement of the script, before it serves.
             **options: Settings by name.
         """
         self.directory = Path(tempfile.mkdtemp(prefix="portico-"))
@@ -123,9 +121,6 @@ class Script:
             self.directory, str(self.source), drops_privileges=True, options=options
         )
         text = self.path.read_text()
-        if named:
-            text, count = re.subn(r"load_application\((.*?), directory=.*?\)", r"\1", text)
-            assert count == 1
         self.path.write_text(text.replace("portico.run(", f"{first}\nportico.run("))
         self._octets = self.path.read_bytes()
 
@@ -219,6 +214,7 @@ class WebServer(Spawner):
         self._change = change
         self._said = ""
         self.server = None
+        self.port = 0  # of another of its sites than the generated one
 
     def start(self):
         with contextlib.ExitStack() as changed:
@@ -244,7 +240,8 @@ class WebServer(Spawner):
             self.server.stop()
 
     def connect(self):
-        return http.client.HTTPConnection("127.0.0.1", self.server.site.listen_port, timeout=WAIT)
+        port = self.port or self.server.site.listen_port
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT)
 
     def ask(self, path, body=b"", **headers):
         connection = self.connect()

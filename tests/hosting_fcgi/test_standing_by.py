@@ -33,7 +33,7 @@ EVERY = pytest.mark.parametrize(
 
 @pytest.fixture
 def script():
-    made = Script(BROKEN, named=True)
+    made = Script(BROKEN)
     yield made
     made.close()
 
@@ -88,10 +88,8 @@ def test_repaired_application_is_taken(make, script):
 @pytest.mark.frontend("spawn-fcgi")
 def test_time_alone_is_a_reason_for_another_attempt():
     """What is amiss may be a database; then a request is the occasion, now and then."""
-    script = Script(
-        named=True,
-        first="import portico.supervisor.spawned as spawned; spawned.RETRY_SECONDS = 0.2",
-    )
+    first = "import portico.supervisor.spawned as spawned; spawned.RETRY_SECONDS = 0.2"
+    script = Script(first=first)
     count = script.gates / "attempts"
     script.source.write_text(
         f"with open({str(count)!r}, 'a') as file:\n    file.write('x')\nraise RuntimeError('away')\n"
