@@ -217,6 +217,24 @@ def test_manager_that_ends_takes_its_children_along(script, gate):
         assert statuses == {"0"}
 
 
+def test_log_file_of_its_own_is_opened_anew_by_sigusr1(tmp_path):
+    """Then it is no order to end: whoever moves logs away sends it."""
+    log = tmp_path / "log"
+    made = Script(log_file=str(log))
+    with ProcessManager(made) as spawner:
+        (pid,) = made.processes()
+        assert spawner.ask("/print").errors == b""
+        until(lambda: "written to its errors" in log.read_text(), "what was written")
+        assert "printed by the application" in log.read_text()
+        log.rename(tmp_path / "log.1")
+        os.kill(pid, signal.SIGUSR1)
+        until(log.exists, "the new file")
+        assert spawner.ask("/print").body == b"printed"
+        until(lambda: "written to its errors" in log.read_text(), "what was written")
+        assert made.processes() == [pid]
+    made.close()
+
+
 # -- by hand -------------------------------------------------------------------------------
 
 

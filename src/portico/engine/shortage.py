@@ -51,11 +51,12 @@ def fit_threads(threads: int) -> int:
     limit = _limit("RLIMIT_AS")
     if limit is None:
         return threads
-    if threading.stack_size() == 0:
-        threading.stack_size(STACK_BYTES)
+    stack = threading.stack_size(STACK_BYTES)  # without an argument it would set the default
+    if stack:
+        threading.stack_size(stack)
     _share_one_arena()
     room = limit - _address_space()
-    stack = threading.stack_size() or STACK_BYTES
+    stack = stack or STACK_BYTES
     fitting = max(1, min(threads, room // _STACKS_SHARE // stack))
     if fitting < threads:
         log.info(

@@ -57,10 +57,12 @@ class Spawned:
         if leads_nowhere and not _names_log(options):
             # nobody would ever see it: the web server keeps a log
             self.options.setdefault("errors_to", "frontend")
-        if _is_null(1):
-            os.dup2(2, 1)  # what is printed belongs in the log, if there is one
-        sys.stdout = _text_stream(sys.stdout, 1, errors="strict")
-        sys.stderr = _text_stream(sys.stderr, 2, errors="backslashreplace")
+        if _is_null(1):  # what is printed belongs in the log, if there is one
+            os.dup2(2, 1)
+            sys.stdout = _text_stream(None, 2)  # by its number: `log_file` may take its place
+        else:
+            sys.stdout = _text_stream(sys.stdout, 1, errors="strict")
+        sys.stderr = _text_stream(sys.stderr, 2)
 
     def attend(self, application: Callable[..., Any]) -> Callable[..., Any]:
         """Give what is to be served: *application*, or what stands by until there is one."""
@@ -149,7 +151,7 @@ def _is_null(fd: int) -> bool:
     return about.st_rdev == null.st_rdev and about.st_rdev != 0
 
 
-def _text_stream(stream: Any, fd: int, errors: str) -> Any:
+def _text_stream(stream: Any, fd: int, errors: str = "backslashreplace") -> Any:
     """Give a stream whose lines are written when they are whole; the interpreter may have none."""
     if stream is None:
         return open(fd, "w", buffering=1, errors=errors, closefd=False)  # noqa: PTH123, SIM115 - for ever
