@@ -370,9 +370,7 @@ class Direct(Spawner):
 class SpawnFcgi(Direct):
     """spawn-fcgi: in the foreground the script takes its place, otherwise it forks children."""
 
-    def __init__(
-        self, script, *, tcp=False, foreground=True, children=1, command=(), serves=200
-    ):
+    def __init__(self, script, *, tcp=False, foreground=True, children=1, command=(), serves=200):
         super().__init__(script, tcp=tcp, serves=serves)
         self._foreground = foreground
         self._children = children
@@ -443,6 +441,11 @@ class ProcessManager(Direct):
     def start(self):
         self.run(sys.executable, "-c", _MANAGER, self.address, self._children, self.script.path)
         self.await_answer()
+
+
+def count_threads(pid):
+    """The threads of a process."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
 def is_ready(pid):

@@ -144,7 +144,7 @@ def test_watchdog_without_memory_looks_again(monkeypatch):
     with Running(held, "scgi", threads=2) as server:
         looks = []
 
-        def look(watchdog):
+        def look(_):
             looks.append(None)
             monkeypatch.undo()
             raise MemoryError

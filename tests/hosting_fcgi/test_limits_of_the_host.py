@@ -12,7 +12,7 @@ import pytest
 
 import docs_harness as docs
 from engine_harness import WAIT, Frontend, until
-from fcgi_harness import Direct, Script
+from fcgi_harness import Direct, Script, count_threads
 
 #: Becomes the script, as another user where root runs the tests: no limit of processes is root's.
 _WRAPPER = """
@@ -30,7 +30,7 @@ os.execv(sys.argv[3], sys.argv[3:])
 #: An account that runs nothing else; it has a number each test, as a limit counts all of its.
 _FIRST_UID = 61_000
 
-APPLICATION = '''\
+APPLICATION = """\
 import os
 import sys
 import threading
@@ -84,7 +84,7 @@ def application(environ, start_response):
         os.waitpid(pid, 0)
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
-'''
+"""
 
 
 MOD_FCGID = (docs.ROOT / "docs/howto/mod_fcgid.md").read_text("utf-8")
@@ -131,7 +131,7 @@ class Limited(Direct):
         return self.process.pid
 
     def threads(self):
-        return len(os.listdir(f"/proc/{self.pid}/task"))
+        return count_threads(self.pid)
 
     def held(self):
         return len(list(self.gates.glob("gate.*")))
@@ -147,7 +147,7 @@ def occupied(uid):
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 if entry.stat().st_uid == uid:
-                    count += len(os.listdir(entry / "task"))
+                    count += count_threads(entry.name)
     return count
 
 
@@ -295,7 +295,7 @@ def test_file_size_is_small(script):
         assert process.ask("/body", b"x" * 2_000_000).body == b"2000000"
         with contextlib.ExitStack() as stack:
             frontend = stack.enter_context(Frontend("fastcgi", process.address))
-            with pytest.raises(OSError, match="pipe|reset"):
+            with pytest.raises(OSError, match=r"pipe|reset"):
                 # the response fills the connection before the body has come
                 frontend.begin("/early", b"x" * 4_000_000)
         until(lambda: process.lines("File too large"), "the reason")

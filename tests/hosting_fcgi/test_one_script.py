@@ -19,6 +19,7 @@ from fcgi_harness import (
     Script,
     SpawnFcgi,
     Spawning,
+    count_threads,
     is_ready,
     prefork,
     spawner,
@@ -66,12 +67,8 @@ KEPT = [
 LEFT = [
     spawner("spawn-fcgi-unix", SpawnFcgi, "spawn-fcgi"),
     spawner("spawn-fcgi-tcp", partial(SpawnFcgi, tcp=True), "spawn-fcgi"),
-    spawner(
-        "spawn-fcgi-forked", partial(SpawnFcgi, foreground=False, children=3), "spawn-fcgi"
-    ),
-    spawner(
-        "spawn-fcgi-forked-tcp", partial(SpawnFcgi, tcp=True, foreground=False), "spawn-fcgi"
-    ),
+    spawner("spawn-fcgi-forked", partial(SpawnFcgi, foreground=False, children=3), "spawn-fcgi"),
+    spawner("spawn-fcgi-forked-tcp", partial(SpawnFcgi, tcp=True, foreground=False), "spawn-fcgi"),
 ]
 
 EVERY = pytest.mark.parametrize("make", [*CGI, *KEPT, *LEFT])
@@ -171,7 +168,7 @@ def test_mod_fcgid_asks_a_process_one_thing_at_a_time(script, gate):
                 left.unlink()
         for pid in pids:
             # the main thread, the watchdog, and one that polls while another is in a request
-            assert len(os.listdir(f"/proc/{pid}/task")) <= 3
+            assert count_threads(pid) <= 3
 
 
 @pytest.mark.frontend("apache")
@@ -217,6 +214,24 @@ def test_manager_that_ends_takes_its_children_along(script, gate):
         assert statuses == {"0"}
 
 
+@pytest.mark.frontend("spawn-fcgi")
+@pytest.mark.frontend("multiwatch")
+def test_parent_of_several_workers_ends_as_one_process_does():
+    made = Script(workers=2)
+    with Multiwatch(made, children=2) as spawner:
+        until(lambda: len(made.processes()) == 6, "two parents with two workers each")
+        until(lambda: all(map(is_ready, made.processes())), "all of them")
+        gate = made.gates / "gate"
+        finish = spawner.begin(f"/held/1?{gate}")
+        until(lambda: entered(made), "the request")
+        os.killpg(spawner.process.pid, signal.SIGTERM)
+        until(lambda: len(made.processes()) == 2, "the end of the idle ones")
+        gate.touch()
+        assert finish().body == b"finished"
+        assert spawner.process.wait(WAIT) == 0
+    made.close()
+
+
 def test_log_file_of_its_own_is_opened_anew_by_sigusr1(tmp_path):
     """Then it is no order to end: whoever moves logs away sends it."""
     log = tmp_path / "log"
@@ -252,7 +267,7 @@ def test_by_hand_without_a_terminal_it_says_what_it_is_for(script):
 
 def test_by_hand_at_a_terminal_it_says_what_it_is_for(script):
     ours, theirs = os.openpty()
-    with open(ours, "rb", buffering=0) as terminal:
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
         process = subprocess.Popen(
             [str(script.path)], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
         )

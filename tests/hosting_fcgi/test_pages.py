@@ -48,9 +48,7 @@ def test_every_configuration_is_generated_or_run(page):
         if block.language in {"apache", "lighttpd"}:
             mark = lines[block.first - 2]
             assert mark == docs.PRINTED or _EXECUTED.fullmatch(mark), f"line {block.first}"
-    assert {name for at, name in BLOCKS if at == page} == {
-        name for at, name in RUN if at == page
-    }
+    assert {name for at, name in BLOCKS if at == page} == {name for at, name in RUN if at == page}
 
 
 #: Page and name of each block that a test below runs.

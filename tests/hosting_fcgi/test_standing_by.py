@@ -11,13 +11,13 @@ from engine_harness import WAIT, until
 from fcgi_harness import Fcgid, Multiwatch, ProcessManager, Script, SpawnFcgi, Spawning, spawner
 
 BROKEN = "import os\nos.environ['LEFT_OVER'] = 'yes'\nos.chdir('/')\nraise RuntimeError('broken')\n"
-WORKS = '''\
+WORKS = """\
 import os
 
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [f"{os.getpid()} {os.environ.get('LEFT_OVER')}".encode()]
-'''
+"""
 
 EVERY = pytest.mark.parametrize(
     "make",
@@ -92,7 +92,8 @@ def test_time_alone_is_a_reason_for_another_attempt():
     script = Script(first=first)
     count = script.gates / "attempts"
     script.source.write_text(
-        f"with open({str(count)!r}, 'a') as file:\n    file.write('x')\nraise RuntimeError('away')\n"
+        f"with open({str(count)!r}, 'a') as file:\n    file.write('x')\n"
+        "raise RuntimeError('away')\n"
     )
     with SpawnFcgi(script, serves=500) as spawner:
         until(lambda: error_of(spawner.ask("/")) and len(count.read_text()) >= 3, "attempts")

@@ -139,8 +139,16 @@ class Parent:
     def _bury(self) -> None:
         self._crew.bury()
 
+    @property
+    def _is_spawned(self) -> bool:
+        """Whether somebody who opened the socket has started this; as in `worker.run`."""
+        return any(bind.transport == "fd" for bind in self._current.service.binds)
+
     def _reopen(self) -> None:
         """Open the log files anew, here first: the workers may not be able to make them."""
+        if self._is_spawned and not self._current.service.files.has_own:
+            self._stop()  # what the signal means to programs that were spawned
+            return
         self._current.service.files.reopen()
         self._crew.pass_on(signal.SIGUSR1)
 
@@ -446,9 +454,10 @@ class Parent:
     # -- stopping --------------------------------------------------------------------------
 
     def _stop(self) -> None:
-        """End gracefully; told again, at once."""
+        """End gracefully; told again, at once, unless by a process manager, which may repeat it."""
         if self._stopping:
-            self._stop_at_once()
+            if not self._is_spawned:
+                self._stop_at_once()
             return
         log.info("stopping")
         self._crew.orders.set(STOP)

@@ -154,7 +154,7 @@ def _is_null(fd: int) -> bool:
 def _text_stream(stream: Any, fd: int, errors: str = "backslashreplace") -> Any:
     """Give a stream whose lines are written when they are whole; the interpreter may have none."""
     if stream is None:
-        return open(fd, "w", buffering=1, errors=errors, closefd=False)  # noqa: PTH123, SIM115 - for ever
+        return open(fd, "w", buffering=1, errors=errors, closefd=False)
     with suppress(AttributeError, ValueError):  # the application has put something else there
         stream.reconfigure(line_buffering=True)
     return stream
