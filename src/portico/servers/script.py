@@ -53,7 +53,7 @@ def write_script(
     interpreter = sys.executable
     path = [str(package.parent), str(here)]
     if account is not None:
-        interpreter = _find_interpreter(account)
+        interpreter = find_interpreter(account)
         if not _reaches(account, package / "entry.py"):
             shutil.copytree(package, directory / "lib" / "portico")
             path[0] = str(directory / "lib")
@@ -78,7 +78,7 @@ def write_script(
     return script
 
 
-def _find_interpreter(account: Account) -> str:
+def find_interpreter(account: Account) -> str:
     """Find a Python, new enough, that *account* may start."""
     for name in (sys.executable, *_SYSTEM_PYTHONS):
         if not (Path(name).exists() and _reaches(account, Path(name))):
