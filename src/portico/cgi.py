@@ -35,10 +35,11 @@ _TO_THE_END = 1 << 62
 
 
 def run(
-    application: Callable[..., Any],
+    application: Callable[..., Any] | str,
     *,
     debug: bool = False,
     mounting: Mounting | None = None,
+    directory: str | None = None,
 ) -> int:
     """Serve the one request that this process was started for.
 
@@ -46,9 +47,11 @@ def run(
     that of its subprocesses too.
 
     Args:
-        application: The WSGI callable.
+        application: The WSGI callable, or a text that names it for `portico.loader`; where it
+            cannot be loaded, the answer is 500.
         debug: Whether an error page shows the traceback.
         mounting: Decides SCRIPT_NAME and PATH_INFO.
+        directory: Where an application that is named is looked for first.
 
     Returns:
         The process's exit status: 0, or 1 where the response was broken off.
@@ -82,6 +85,10 @@ def run(
     try:
         if ours:
             _signal.signal(_signal.SIGTERM, _on_sigterm)
+        if isinstance(application, str):
+            from portico.loader import stand_in  # noqa: PLC0415 - lazy: only texts need it
+
+            application = stand_in(application, directory, debug=debug)
         run_request(application, complete, output, debug=debug)
     except RequestAborted as error:
         errors.write(f"portico: 499: {error}\n")

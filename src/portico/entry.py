@@ -25,7 +25,7 @@ As CGI or FastCGI, the web server starts this script itself; `portico config apa
 """
 
 
-def run(application: Callable[..., Any], **options: Any) -> None:
+def run(application: Callable[..., Any] | str, *, warm: bool | str = False, **options: Any) -> None:  # noqa: ARG001 - comes next
     """Serve *application* in whatever environment this script was started in.
 
     A listening socket on descriptor 0 means FastCGI (mod_fcgid, spawn-fcgi, lighttpd),
@@ -33,23 +33,48 @@ def run(application: Callable[..., Any], **options: Any) -> None:
     environment means CGI. Started by hand it says how to start it.
 
     Args:
-        application: The WSGI callable.
+        application: The WSGI callable, or a text that names it as on the command line:
+            ``"module:callable"``, ``"module:factory()"``, ``"directory/file.py:callable"``; looked
+            for in the script's directory first. An application that is named so and cannot be
+            loaded is answered with 500 and an id, under which the log has the reason.
+        warm: Whether, as CGI, a resident server answers, which the first request starts; the
+            application must be named by a text. A path instead of True names the private
+            directory of its socket.
         **options: Settings by name, such as ``mount="/app"``, ``debug=True``, ``threads=8``;
-            CGI knows ``mount`` and ``debug`` alone and passes over the others.
+            plain CGI knows ``mount``, ``disable_repairs`` and ``debug`` alone and passes over the
+            others.
 
     Raises:
         ConfigError: an option that does not exist, or a value that is wrong.
         SystemExit: status 1 where a CGI response was broken off, 2 when started by hand.
     """
     if _is_listening(0):
-        _serve_inherited(application, options)
+        _serve_inherited(_loaded(application, options), options)
     elif os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS"):
-        _serve_systemd(application, options)
+        _serve_systemd(_loaded(application, options), options)
     elif "GATEWAY_INTERFACE" in os.environ or "REQUEST_METHOD" in os.environ:
         _serve_cgi(application, options)
     else:
         sys.stderr.write(_BY_HAND.format(script=_script_name()))
         sys.exit(2)
+
+
+def _script_directory() -> str:
+    return os.path.dirname(os.path.abspath(sys.argv[0]))  # noqa: PTH100, PTH120 - 3 ms
+
+
+def _loaded(application: Callable[..., Any] | str, options: dict[str, Any]) -> Callable[..., Any]:
+    """Load an application that is named by a text, or give what stands in for it."""
+    if not isinstance(application, str):
+        return application
+    from portico.loader import stand_in  # noqa: PLC0415 - lazy: only texts need it
+
+    return stand_in(application, _script_directory(), debug=_wants_debug(options))
+
+
+def _wants_debug(options: dict[str, Any]) -> bool:
+    """Whether tracebacks are to be shown: the texts that a setting may have elsewhere count."""
+    return str(options.get("debug")).lower() in {"yes", "true", "on", "1"}
 
 
 def _script_name() -> str:
@@ -147,7 +172,7 @@ def _is_listening(fd: int) -> bool:
     return inherited.is_listening(fd)
 
 
-def _serve_cgi(application: Callable[..., Any], options: dict[str, Any]) -> None:
+def _serve_cgi(application: Callable[..., Any] | str, options: dict[str, Any]) -> None:
     from portico import cgi  # noqa: PLC0415 - as in serve
 
     mounting = None
@@ -157,9 +182,12 @@ def _serve_cgi(application: Callable[..., Any], options: dict[str, Any]) -> None
 
         disabled = frozenset(repairs.split() if isinstance(repairs, str) else repairs)
         mounting = Mounting(options.get("mount"), disabled=disabled)
-    # the texts that a setting may have elsewhere; anything else must not show tracebacks
-    debug = str(options.get("debug")).lower() in {"yes", "true", "on", "1"}
-    status = cgi.run(application, debug=debug, mounting=mounting)
+    status = cgi.run(
+        application,
+        debug=_wants_debug(options),
+        mounting=mounting,
+        directory=_script_directory() if isinstance(application, str) else None,
+    )
     if status:
         sys.exit(status)
 

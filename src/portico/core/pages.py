@@ -42,16 +42,24 @@ pre {{ overflow-x: auto; padding: 1rem; border: 1px solid; border-radius: .4rem;
 """
 
 
-def error_page(status: str, error: BaseException | None = None) -> bytes:
+def error_page(
+    status: str, error: BaseException | None = None, *, reference: str = "", text: str = ""
+) -> bytes:
     """Make a small HTML page in UTF-8.
 
     Args:
         status: Code and reason.
         error: Shown with its traceback; for the operator alone, never by default.
+        reference: By which the operator finds the error in the log.
+        text: Shown as it is; for the operator alone as well.
     """
     detail = ""
+    if reference:
+        detail = f"<p>In the log it is error <code>{html.escape(reference)}</code>.</p>\n"
     if error is not None:
-        detail = f"<pre>{html.escape(traceback_text(error))}</pre>\n"
+        text = traceback_text(error)
+    if text:
+        detail += f"<pre>{html.escape(text)}</pre>\n"
     sentence = _SENTENCES.get(status[:3], "The request could not be answered.")
     page = _PAGE.format(status=html.escape(status), sentence=sentence, detail=detail)
     return page.encode("utf-8", "backslashreplace")

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import portico
-from portico.config.application import anchored
 from portico.errors import ConfigError
+from portico.loader import anchored
 from portico.servers.account import may, unprivileged
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ import sys
 sys.path[:0] = {path!r}
 
 import portico
-from portico.config.application import load_application
+from portico.loader import load_application
 
 portico.run(load_application({app!r}, directory={directory!r}), **{options!r})
 """
