@@ -21,7 +21,10 @@ _TRACEBACK = "Traceback (most recent call last):"
 
 #: The last line of a traceback. Those of Portico's own that wrap another are passed over.
 _ERROR = re.compile(r"^(?!portico\.errors\.)([A-Za-z_][\w.]*)(?:: (.*))?$", re.MULTILINE)
-_MODULE = re.compile(r"^ModuleNotFoundError: No module named '([^']+)'", re.MULTILINE)
+_MODULE = re.compile(
+    r"^ModuleNotFoundError: No module named '([^']+)'|there is no module '([^']+)' here",
+    re.MULTILINE,
+)
 _HEADER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:|HTTP/\d")
 
 #: Octets that are shown of an output.
@@ -48,8 +51,7 @@ def judge(ended: Ended, source: Source, request: tuple[str, str], seconds: float
     if not ended.out:
         return [_without_answer(ended, source)]
     first = ended.out.partition(b"\n")[0]
-    by_portico = source.serves == "portico"
-    if not _HEADER.match(first) or (by_portico and not first.startswith((b"Status:", b"HTTP/"))):
+    if not _HEADER.match(first):
         shown = shorten(ended.out)
         return [found("output-before-head", first=shown, where="", detail=words)]
     return list(_faults_of_response(ended.out, request, words))
@@ -67,7 +69,7 @@ def error_of(words: str) -> str:
 def missing_module(words: str) -> str:
     """Name the module that could not be found; empty where that was not the matter."""
     matches = _MODULE.findall(words)
-    return str(matches[-1]) if matches else ""
+    return str("".join(matches[-1])) if matches else ""
 
 
 def failure(words: str, otherwise: Finding) -> Finding:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from portico.servers.hosting import SHELL_START
 from portico.servers.scripts.findings import Finding, found
 from portico.servers.scripts.process import SEARCH
 
@@ -54,7 +56,9 @@ def read_first_line(path: Path, text: bytes, wanted: str) -> FirstLine:
     program, *rest = os.fsdecode(line[2:].removesuffix(b"\r").strip()).split(maxsplit=1)
     if ends_in_cr:
         findings.append(found("crlf-first-line", path=path, program=program))
-    if Path(program).name == "env":
+    if Path(program).name == "sh" and (behind := _behind_shell(text)):
+        command, fault = (behind,), _fault_of(behind, wanted)
+    elif Path(program).name == "env":
         command, fault = _through_env(program, rest, wanted)
     else:
         command, fault = (program, *rest), _fault_of(program, wanted)
@@ -96,3 +100,15 @@ def _through_env(
         missing = found("no-program-in-path", program=words[0], search=SEARCH, wanted=wanted)
         return (), missing
     return (there, *words[1:]), fault
+
+
+def _behind_shell(text: bytes) -> str:
+    """Name the interpreter that the second line has a shell start, as `portico init` and pip do."""
+    line = os.fsdecode(text.split(b"\n", 2)[1]) if text.count(b"\n") > 1 else ""
+    if not line.startswith(SHELL_START):
+        return ""
+    try:
+        words = shlex.split(line.removeprefix(SHELL_START))
+    except ValueError:
+        return ""
+    return words[0] if words else ""

@@ -1,22 +1,16 @@
-"""Runs a script as CGI and as FastCGI, once with a web server's bare environment."""
+"""Runs a script as CGI with a web server's bare environment, and finds out why it fails."""
 
 from __future__ import annotations
 
 import os
-import socket
-import threading
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from portico.client.exchange import BackendError, Timeouts
-from portico.client.pool import Pool
-from portico.errors import ConfigError
 from portico.servers.scripts import interpreter
-from portico.servers.scripts.answer import error_of, failure, judge, missing_module
+from portico.servers.scripts.answer import judge, missing_module, shorten
 from portico.servers.scripts.findings import Finding, found
-from portico.servers.scripts.process import Ended, collect, end, private_directory, run_bounded, started
+from portico.servers.scripts.process import Ended, run_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,6 +58,7 @@ class Trial:
     Attributes:
         path: The script, absolute.
         command: What starts it: itself, or its interpreter with it.
+        program: Its interpreter.
         source: What it seems to be.
         account: Who runs it; None is the present user.
         method: Of the sample request.
@@ -74,6 +69,7 @@ class Trial:
 
     path: Path
     command: Sequence[str]
+    program: str
     source: Source
     account: Account | None = None
     method: str = "GET"
@@ -111,7 +107,7 @@ class Trial:
 
 
 def try_as_cgi(trial: Trial) -> list[Finding]:
-    """Send one request; tells what is wrong, and by what it would be right.
+    """Send one request; tells what is wrong, or by what it would be right.
 
     Raises:
         ConfigError: the system does not start it.
@@ -120,84 +116,31 @@ def try_as_cgi(trial: Trial) -> list[Finding]:
     findings = judge(ended, trial.source, (trial.method, trial.target), trial.seconds)
     if not findings:
         return []
-    if findings[0].code == "output-before-head":
-        where = _where_written(trial)
-        values = {"first": findings[0].sentence.rpartition(" is written before")[0]}
-        findings[0] = found(
-            "output-before-head", where=where, detail=findings[0].detail, **values
+    first = findings[0]
+    if first.code == "output-before-head":
+        first = found(
+            first.code,
+            first=shorten(ended.out),
+            where=_where_written(trial),
+            detail=first.detail,
         )
-        return findings
-    if findings[0].code in _MAY_DEPEND:
-        explained = _explain(trial, ended.words)
-        if explained is not None:
-            return [explained]
-    return findings
+    elif first.code in _MAY_DEPEND:
+        first = _explain(trial, ended.words) or first
+    return [first, *findings[1:]]
 
 
-def try_as_fastcgi(trial: Trial) -> list[Finding]:
-    """Start it with a listening socket on descriptor 0, and send one request.
-
-    Raises:
-        ConfigError: the system does not start it.
-    """
-    with private_directory() as directory, socket.socket(socket.AF_UNIX) as listener:
-        address = f"{directory}/fastcgi.sock"
-        listener.bind(address)
-        listener.listen(8)
-        environ = {**interpreter.bare_environ(), **trial.extra}
-        with started(
-            trial.command,
-            directory=trial.path.parent,
-            environ=environ,
-            account=trial.account,
-            stdin=listener.fileno(),
-        ) as process:
-            listener.close()  # the script alone has it now: its end ends the waiting
-            ends: list[Ended] = []
-            deadline = trial.seconds + 1
-            reader = threading.Thread(target=lambda: ends.append(collect(process, deadline)))
-            reader.start()
-            try:
-                finding = _ask(trial, address)
-            finally:
-                end(process)
-                reader.join()
-    if finding is None:
-        return []
-    words = ends[0].words or ends[0].out.decode("utf-8", "backslashreplace")
-    explained = _about_module(trial, words)
-    if explained is None:
-        explained = failure(words, finding)
-    if not explained.detail and words:
-        explained = Finding(
-            explained.code, explained.sentence, explained.remedy, explained.wrong, words[-8192:]
-        )
-    return [explained]
-
-
-def _ask(trial: Trial, address: str) -> Finding | None:
-    environ = {
-        name: value
-        for name, value in trial.environ().items()
-        if name not in interpreter.bare_environ() and name not in trial.extra
-    }
-    waits = Timeouts(connect=trial.seconds, read=trial.seconds, write=trial.seconds)
-    limit = time.monotonic() + trial.seconds
-    try:
-        pool = Pool(f"fastcgi+unix://{address}", timeouts=waits, max_kept=0)
-        with pool.open(environ) as exchange:
-            exchange.begin() if not exchange.status else None
-            for _ in exchange:
-                if time.monotonic() > limit:
-                    return found("hangs", seconds=trial.seconds)
-            status = exchange.status
-    except BackendError as error:
-        if error.status_hint == 504:
-            return found("hangs", seconds=trial.seconds)
-        return found("fastcgi-fails", reason=error)
-    if status[:1] == "5":
-        return found("server-error", status=status, method=trial.method, target=trial.target)
-    return None
+def about_module(trial: Trial, words: str) -> Finding | None:
+    """Say where the module is that an import missed; None where none was missed."""
+    module = missing_module(words)
+    if not module:
+        return None
+    program = trial.program
+    other = interpreter.environment_with(module, trial.path)
+    if other is not None:
+        return found("wrong-environment", program=program, module=module, other=other, detail=words)
+    if module.partition(".")[0] == "portico":
+        return found("no-portico", program=program, detail=words)
+    return found("no-module", program=program, module=module, path=trial.path, detail=words)
 
 
 def _run(trial: Trial, environ: Mapping[str, str], directory: Path) -> Ended:
@@ -210,35 +153,44 @@ def _run(trial: Trial, environ: Mapping[str, str], directory: Path) -> Ended:
     )
 
 
+def _works(trial: Trial, more: Mapping[str, str], directory: Path) -> bool:
+    ended = _run(trial, {**more, **trial.environ()}, directory)
+    return not judge(ended, trial.source, (trial.method, trial.target), trial.seconds)
+
+
 def _explain(trial: Trial, words: str) -> Finding | None:
-    """Find what would have made it work."""
+    """Find what would have made it work: a directory, a variable, a virtual environment."""
     here = Path.cwd()
     if here != trial.path.parent and _works(trial, {}, here):
         return found("works-elsewhere", place=here, detail=words)
     shell = {name: text for name, text in os.environ.items() if name not in trial.environ()}
-    if _works(trial, shell, trial.path.parent):
-        names = _needed(trial, shell)
+    if shell and _works(trial, shell, trial.path.parent):
         return found(
-            "environment-needed",
-            names=names or "variable that it needs",
-            path=trial.path,
-            detail=words,
+            "environment-needed", names=_needed(trial, shell), path=trial.path, detail=words
         )
-    return _about_module(trial, words)
+    return about_module(trial, words)
 
 
-def _about_module(trial: Trial, words: str) -> Finding | None:
-    module = missing_module(words)
-    if not module:
-        return None
-    program = trial.command[0]
-    if len(trial.command) == 1:  # the script itself: its first line has the interpreter
-        program = str(trial.extra.get("PORTICO_CHECK_INTERPRETER", program))
-    other = interpreter.environment_with(module, trial.path)
-    if other is not None:
-        return found(
-            "wrong-environment", program=program, module=module, other=other, detail=words
-        )
-    if module.partition(".")[0] == "portico":
-        return found("no-portico", program=program, detail=words)
-    return found("no-module", program=program, module=module, path=trial.path, detail=words)
+def _needed(trial: Trial, shell: Mapping[str, str]) -> str:
+    """Name the variable of the shell's that makes it work, by halves; or say that it takes more."""
+    names = sorted(shell)
+    while len(names) > 1:
+        half = names[: len(names) // 2]
+        there = _works(trial, {name: shell[name] for name in half}, trial.path.parent)
+        names = half if there else names[len(half) :]
+    alone = _works(trial, {name: shell[name] for name in names}, trial.path.parent)
+    return names[0] if alone else "such variables, several of which it takes"
+
+
+def _where_written(trial: Trial) -> str:
+    """Find the line that first writes to standard output; empty where it is not a print."""
+    ended = run_bounded(
+        [trial.program, "-c", _WHERE, str(trial.path)],
+        directory=trial.path.parent,
+        environ=trial.environ(),
+        seconds=trial.seconds,
+        account=trial.account,
+    )
+    _, mark, text = ended.out.partition(b"\0")
+    line, _, file = text.decode("utf-8", "backslashreplace").partition(" ")
+    return f", by line {line} of {file}" if mark else ""

@@ -1,0 +1,182 @@
+"""Looks at one script from all sides, as far as each side lets the next be seen."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from portico.errors import ConfigError
+from portico.servers.account import named
+from portico.servers.scripts import interpreter
+from portico.servers.scripts.fastcgi import try_as_fastcgi
+from portico.servers.scripts.findings import Finding, by_importance, found
+from portico.servers.scripts.first_line import read_first_line
+from portico.servers.scripts.module import try_to_load
+from portico.servers.scripts.reach import look_at_modes, look_for
+from portico.servers.scripts.rewriting import look_beside
+from portico.servers.scripts.source import APPLICATIONS, Source, read_source
+from portico.servers.scripts.trial import Trial, try_as_cgi
+
+if TYPE_CHECKING:
+    from portico.servers.account import Account
+
+#: Octets of a script at most.
+_MOST_BYTES = 1 << 20
+
+PASSENGER_NAME = "passenger_wsgi.py"
+
+#: Found in the first line or the mode: the system would not start the script by itself.
+_UNSTARTABLE = {
+    "byte-order-mark",
+    "crlf-first-line",
+    "no-first-line",
+    "relative-interpreter",
+    "env-words",
+    "first-line-too-long",
+    "not-executable",
+    "noexec",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """How a script is tried.
+
+    Attributes:
+        user: The web server's user, whose way to the script is walked; empty for none.
+        target: Path and query of the sample request.
+        seconds: How long a run may take.
+        extra: Variables for the script's environment.
+    """
+
+    user: str = ""
+    target: str = "/"
+    seconds: float = 20.0
+    extra: tuple[tuple[str, str], ...] = ()
+
+
+def examine(path: Path, sample: Sample) -> list[Finding]:
+    """Tell all that is found about a script, the most important first.
+
+    The script is run: as CGI, a `.fcgi` as FastCGI, `passenger_wsgi.py` is loaded.
+    """
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute leaves .. in it
+    text, fault = _read(path)
+    if fault is not None:
+        return [fault]
+    findings: list[Finding] = []
+    source = read_source(text.removeprefix(b"\xef\xbb\xbf"))
+    account = _account(sample.user, findings)
+    loaded = is_module(path, text, source)
+    first = read_first_line(path, text, sys.executable)
+    findings += [] if loaded else first.findings
+    findings += look_at_modes(path, executed=not loaded)
+    if account is not None:
+        findings += look_for(account, path, executed=not loaded)
+    command = (sys.executable,) if loaded else first.command
+    if command:
+        runs_as = account if os.geteuid() == 0 else None
+        trial = Trial(
+            path=path,
+            command=_start_of(path, command, findings),
+            program=command[0],
+            source=source,
+            account=runs_as,
+            target=sample.target,
+            seconds=sample.seconds,
+            extra=dict(sample.extra),
+        )
+        findings += _try(trial, text, loaded=loaded)
+    speaks_fastcgi = bool(source.serves) or "FastCGI" in source.kind
+    findings += look_beside(path, fastcgi_too=speaks_fastcgi)
+    return by_importance(findings)
+
+
+def is_module(path: Path, text: bytes, source: Source) -> bool:
+    """Whether a file is loaded by who serves it, as Passenger does, and not started."""
+    if path.name == PASSENGER_NAME:
+        return True
+    imported = path.suffix in {".py", ".wsgi"} and not text.startswith(b"#!")
+    return imported and not source.serves and bool(source.defines)
+
+
+def _read(path: Path) -> tuple[bytes, Finding | None]:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return b"", found("no-file", path=path)
+        if status.st_size > _MOST_BYTES:
+            return b"", found("too-large", path=path, size=status.st_size)
+        return path.read_bytes(), None
+    except FileNotFoundError:
+        return b"", found("missing", path=path)
+    except OSError as error:
+        return b"", found("unreadable", path=path, reason=error.strerror)
+
+
+def _account(user: str, findings: list[Finding]) -> Account | None:
+    if not user:
+        return None
+    account = named(user)
+    if account is None:
+        findings.append(found("no-such-user", user=user))
+    return account
+
+
+def _start_of(path: Path, command: tuple[str, ...], findings: list[Finding]) -> tuple[str, ...]:
+    """Start the script as the system does, or by its interpreter where the system would not."""
+    if any(finding.code in _UNSTARTABLE for finding in findings):
+        return (*command, str(path))
+    return (str(path),)
+
+
+def _try(trial: Trial, text: bytes, *, loaded: bool) -> list[Finding]:
+    """Look at the interpreter, the syntax, and what happens."""
+    asked = interpreter.ask(trial.program, trial.account)
+    if asked.reason:
+        return [found("interpreter-fails", program=trial.program, reason=asked.reason, wanted=sys.executable)]
+    findings: list[Finding] = []
+    if not asked.version:
+        findings.append(found("not-python", program=trial.program))
+    else:
+        if asked.version < interpreter.OLDEST and trial.source.serves == "portico":
+            version = ".".join(map(str, asked.version))
+            return [found("interpreter-too-old", program=trial.program, version=version, wanted=sys.executable)]
+        wrong = interpreter.first_syntax_error(trial.program, trial.path)
+        if wrong is not None:
+            line, reason = wrong
+            return [found("syntax-error", line=line, path=trial.path, program=trial.program, reason=reason)]
+        findings += _line_ends(trial.path, text)
+    try:
+        findings += _run(trial, loaded=loaded)
+    except ConfigError as error:
+        findings.append(found("interpreter-fails", program=trial.program, reason=error, wanted=sys.executable))
+    if asked.version and trial.source.parsed and not trial.source.serves and not loaded:
+        findings.append(found("other-program", kind=trial.source.kind))
+    return findings
+
+
+def _run(trial: Trial, *, loaded: bool) -> list[Finding]:
+    if loaded:
+        names = APPLICATIONS[:1] if trial.path.name == PASSENGER_NAME else APPLICATIONS
+        return try_to_load(trial, *names)
+    if trial.path.suffix != ".fcgi":
+        return try_as_cgi(trial)
+    findings = try_as_fastcgi(trial)
+    if findings and findings[0].code == "fastcgi-fails":
+        findings += try_as_cgi(trial)  # tells more of what it does instead
+    return findings
+
+
+def _line_ends(path: Path, text: bytes) -> list[Finding]:
+    lines = text.split(b"\n")
+    if lines[0].endswith(b"\r"):
+        return []  # told by the first line
+    for number, line in enumerate(lines, 1):
+        if line.endswith(b"\r"):
+            return [found("crlf", path=path, line=number)]
+    return []
