@@ -14,7 +14,7 @@ from pathlib import Path
 
 import portico
 from cli_harness import eventually, free_port
-from portico.servers import account, launch
+from portico.servers import account, apache, launch
 
 WAIT = 20
 
@@ -41,6 +41,10 @@ ServerName localhost
 Listen 127.0.0.1:{port}
 {modules}
 StartServers 1
+<IfModule mime_module>
+    TypesConfig /dev/null
+    AddType text/css .css
+</IfModule>
 {user}
 <IfModule cgid_module>
     ScriptSock "{directory}/cgid"
@@ -92,7 +96,9 @@ def host(root, *modules):
     directory = Path(tempfile.mkdtemp(prefix="portico-"))
     directory.chmod(0o711)
     binary = launch.find_binary("apache")
-    (found,) = [p for p in launch._apache_modules(binary) if (p / "mod_authz_core.so").is_file()][:1]
+    (found,) = [p for p in launch._apache_modules(binary) if (p / "mod_authz_core.so").is_file()][
+        :1
+    ]
     (directory / "modules").symlink_to(found)
     who = account.unprivileged()
     mpm = "mpm_prefork" if "cgi" in modules else "mpm_event"
@@ -102,9 +108,7 @@ def host(root, *modules):
         root=root,
         port=port,
         user=f"User {who.user}\nGroup {who.group}" if who else "",
-        modules="\n".join(
-            f"LoadModule {name}_module modules/mod_{name}.so" for name in (mpm, *modules)
-        ),
+        modules="\n".join(line for name in (mpm, *modules) for line in apache._load_one(name)),
     )
     (directory / "httpd.conf").write_text(text)
     with (directory / "output.log").open("wb") as output:

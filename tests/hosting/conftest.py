@@ -1,4 +1,4 @@
-"""What the tests of the kit share: a home directory with an application, and a virtual environment."""
+"""What the tests of the kit share: a home directory with a site, and a virtual environment."""
 
 import shutil
 import tempfile

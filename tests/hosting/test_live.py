@@ -21,7 +21,13 @@ KINDS = [
 
 def init(venv, home, *words, directory="public_html"):
     done = portico_command(
-        venv, "init", "mysite", "--no-warm", "--directory", home / directory, *words,
+        venv,
+        "init",
+        "mysite",
+        "--no-warm",
+        "--directory",
+        home / directory,
+        *words,
         cwd=home / "site",
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -33,7 +33,7 @@ def run(path: str, sample: Sample, *, as_json: bool) -> int:
 
 
 def show(findings: list[Finding]) -> None:
-    """Print findings on standard error: each in a sentence, what to change, and what belongs to it."""
+    """Print findings on standard error: a sentence, what to change, and what belongs below."""
     for finding in findings:
         mark = "" if finding.wrong else "note: "
         print(f"portico: {mark}{finding.sentence}", file=sys.stderr)

@@ -27,9 +27,7 @@ from portico.servers.site import Site
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument(
-        "app", metavar="APP", help="module:callable, module:factory() or a file"
-    )
+    parser.add_argument("app", metavar="APP", help="module:callable, module:factory() or a file")
     parser.add_argument(
         "--kind",
         choices=list(hosting.NAMES),
@@ -94,9 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     return _try(files[0].path, site)
 
 
-def _site(
-    arguments: argparse.Namespace, directory: Path, static: tuple[str, ...]
-) -> Hosting:
+def _site(arguments: argparse.Namespace, directory: Path, static: tuple[str, ...]) -> Hosting:
     if arguments.python and arguments.venv:
         raise ConfigError("--python and --venv both name the interpreter: give one", key="python")
     program = arguments.python or sys.executable
@@ -140,7 +136,8 @@ def _refuse(site: Hosting, files: list[kit.File], directory: Path) -> None:
         raise ConfigError(
             f"{script.path} is there and says something else: --force overwrites it", key="name"
         )
-    for sentence in kit.refusals(directory):
+    sentence = kit.refusal(directory)
+    if sentence:
         raise ConfigError(f"{sentence} (--force writes all the same)", key="directory")
     reason = kit.why_not_loaded(site)
     if reason:
@@ -157,9 +154,7 @@ def _link(text: str, mount: str | None, directory: Path) -> tuple[str, Path]:
     prefix = (mount or "").rstrip("/")
     name = url.removeprefix(prefix).strip("/")
     if not equals or not name or not target or not url.startswith(f"{prefix}/"):
-        raise ConfigError(
-            f"--static {text}: it has the form {prefix}/static=DIR", key="static"
-        )
+        raise ConfigError(f"--static {text}: it has the form {prefix}/static=DIR", key="static")
     Site(mount=f"/{name}", script="/x", via="cgi")  # refuses what cannot stand in a configuration
     if any(part in {".", ".."} for part in name.split("/")):
         raise ConfigError(f"--static {text}: a path without . and .. is needed", key="static")
@@ -201,13 +196,13 @@ def _try(script: Path, site: Hosting) -> int:
 
 _NEXT = {
     "cgi": """
-Next: open the site's address, {mount}/, in a browser. Where that is a 500, the host's error log says
-which line of .htaccess it forbids; {mount}/{name}/ works without any rewriting. After changes:
+Next: open the site's address, {mount}/, in a browser. Where that is a 500, the host's error log
+says which line of .htaccess it forbids; {mount}/{name}/ works without any rewriting. After changes:
 portico check {script}""",
     "fcgi": """
-Next: open the site's address, {mount}/, in a browser. Where that is a 500, the host's error log says
-which line of .htaccess it forbids. After a change of the application, end its processes: Portico
-finishes what they do, and the web server starts new ones. After changes here:
+Next: open the site's address, {mount}/, in a browser. Where that is a 500, the host's error log
+says which line of .htaccess it forbids. After a change of the application, end its processes:
+Portico finishes what they do, and the web server starts new ones. After changes here:
 portico check {script}""",
     "passenger": """
 Next: name this directory as the application's root in the host's panel, which writes the .htaccess;

@@ -171,9 +171,8 @@ class Mounting:
                 target = decode_path(path_of(environ.get("REQUEST_URI", "")))
                 slash = "" if target == script and script[-1] != "/" else "/"
                 return "apache-bare-mount", script.rstrip("/"), slash
-        elif "REDIRECT_URL" in environ and script and environ.get("REDIRECT_STATUS") == "200":
-            if enabled(("apache-rewrite",)):
-                return "apache-rewrite", *_split_rewritten(environ, script, info or "")
+        elif "REDIRECT_URL" in environ and script and enabled(("apache-rewrite",)):
+            return "apache-rewrite", *_split_rewritten(environ, script, info or "")
         elif info is None and script is None:
             if enabled(("no-path-info",)):
                 target = decode_path(path_of(environ.get("REQUEST_URI", "")))
@@ -183,16 +182,25 @@ class Mounting:
             if enabled(("nginx-stock-fastcgi",)):
                 return "nginx-stock-fastcgi", "", script or ""
         elif software.startswith("Microsoft-IIS/") and script and info:
-            wildcard = script == info and not script.endswith(_SCRIPT_ENDS)
-            if wildcard and "APPL_MD_PATH" in environ:
-                if enabled(("iis-wildcard",)):
-                    return "iis-wildcard", *_split_virtual(environ["APPL_MD_PATH"], info)
-            elif (info + "/").startswith(script + "/") and enabled(("iis-script-name-twice",)):
-                return "iis-script-name-twice", script, info[len(script) :]
+            repaired = self._repair_iis(environ, script, info)
+            if repaired is not None:
+                return repaired
         if script and script[-1] == "/" and enabled(("slash-in-script-name",)):
             rest = (info or "").removeprefix("/")
             return "slash-in-script-name", script.rstrip("/"), "/" + rest
         return "", script or "", info or ""
+
+    def _repair_iis(
+        self, environ: dict[str, str], script: str, info: str
+    ) -> tuple[str, str, str] | None:
+        enabled = self.disabled.isdisjoint
+        wildcard = script == info and not script.endswith(_SCRIPT_ENDS)
+        if wildcard and "APPL_MD_PATH" in environ:
+            if enabled(("iis-wildcard",)):
+                return "iis-wildcard", *_split_virtual(environ["APPL_MD_PATH"], info)
+        elif (info + "/").startswith(script + "/") and enabled(("iis-script-name-twice",)):
+            return "iis-script-name-twice", script, info[len(script) :]
+        return None
 
     def _split(self, path: str) -> tuple[str, str]:
         """Split a whole path at the configured prefix, on whole segments."""
@@ -228,6 +236,8 @@ def _split_rewritten(environ: dict[str, str], script: str, info: str) -> tuple[s
 
     REDIRECT_URL is that path, decoded; with QualifyRedirectURL it is a whole URL.
     """
+    if environ.get("REDIRECT_STATUS") != "200":  # an ErrorDocument is no other name of the target
+        return script, info
     target = environ["REDIRECT_URL"]
     if target[:1] != "/":
         target = decode_path(path_of(environ.get("REQUEST_URI", "")))

@@ -111,9 +111,7 @@ class Hosting:
             )
 
 
-def script(
-    interpreter: str, path: Sequence[str], app: str, options: Mapping[str, object]
-) -> str:
+def script(interpreter: str, path: Sequence[str], app: str, options: Mapping[str, object]) -> str:
     """Give the text of a script that a web server starts as CGI or FastCGI."""
     words = "".join(f", {name}={value!r}" for name, value in options.items())
     return _SCRIPT.format(start=start(interpreter), path=list(path), app=app, options=words)

@@ -114,15 +114,15 @@ def why_not_loaded(site: Hosting) -> str:
     return reason if mark else f"loading the application ends its process\n{ended.words.rstrip()}"
 
 
-def refusals(directory: Path) -> list[str]:
-    """Say what of a script's directory a web server with suexec would refuse."""
+def refusal(directory: Path) -> str:
+    """Say what of a script's directory a web server with suexec would refuse; empty if nothing."""
     mode = stat.S_IMODE(directory.stat().st_mode)
-    if mode & _FOR_OTHERS:
-        return [
-            f"{directory} may be written by others than its owner (mode {mode:o}), and suexec"
-            f" starts nothing there: chmod {mode & ~_FOR_OTHERS:o} {directory}"
-        ]
-    return []
+    if not mode & _FOR_OTHERS:
+        return ""
+    return (
+        f"{directory} may be written by others than its owner (mode {mode:o}), and suexec starts"
+        f" nothing there: chmod {mode & ~_FOR_OTHERS:o} {directory}"
+    )
 
 
 def check_directory(directory: Path) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 #: Where another account finds a Python when the present one lies in a closed home directory.
 _SYSTEM_PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
 
+
 def write_script(
     directory: Path, app: str, *, drops_privileges: bool, options: dict[str, object]
 ) -> Path:

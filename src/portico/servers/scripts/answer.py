@@ -25,6 +25,9 @@ _MODULE = re.compile(
     r"^ModuleNotFoundError: No module named '([^']+)'|there is no module '([^']+)' here",
     re.MULTILINE,
 )
+#: What `portico.run` logs where the application that a text names cannot be loaded.
+_NOT_LOADED = re.compile(r"^portico: error \w+: (application .*)$", re.MULTILINE)
+
 _HEADER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:|HTTP/\d")
 
 #: Octets that are shown of an output.
@@ -74,10 +77,13 @@ def missing_module(words: str) -> str:
 
 def failure(words: str, otherwise: Finding) -> Finding:
     """Tell a failure by its traceback, where there is one."""
+    reasons = _NOT_LOADED.findall(words)
+    if reasons:
+        return found("not-loaded", reason=reasons[-1], detail=words)
     error = error_of(words)
     if not error:
         return otherwise
-    of_import = "cannot be loaded" in words or error.startswith(("ImportError", "ModuleNotFound"))
+    of_import = error.startswith(("ImportError", "ModuleNotFound"))
     return found("import-error" if of_import else "raises", error=error, detail=words)
 
 
@@ -96,9 +102,7 @@ def _without_answer(ended: Ended, source: Source) -> Finding:
     return failure(ended.words, found("no-output", status=ended.status, detail=ended.words))
 
 
-def _faults_of_response(
-    out: bytes, request: tuple[str, str], words: str
-) -> Iterator[Finding]:
+def _faults_of_response(out: bytes, request: tuple[str, str], words: str) -> Iterator[Finding]:
     ends = find_end(out)
     if ends is None:
         yield found("bad-head", reason="no empty line ends it", detail=shorten(out))
@@ -112,8 +116,7 @@ def _faults_of_response(
     if status[:1] == "5":
         method, target = request
         plain = found("server-error", status=status, method=method, target=target, detail=words)
-        loads = "cannot be loaded" not in words
-        yield plain if loads else failure(words, plain)
+        yield failure(words, plain) if _NOT_LOADED.search(words) else plain
         return
     if not fields.keys() & {"content-type", "location"} and status[:3] not in _BODILESS:
         yield found("no-content-type", detail=words)

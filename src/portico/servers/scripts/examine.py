@@ -22,7 +22,7 @@ from portico.servers.scripts.source import APPLICATIONS, Source, read_source
 from portico.servers.scripts.trial import Trial, try_as_cgi
 
 if TYPE_CHECKING:
-    from portico.servers.account import Account
+    from portico.servers.scripts.interpreter import Interpreter
 
 #: Octets of a script at most.
 _MOST_BYTES = 1 << 20
@@ -62,30 +62,36 @@ class Sample:
 def examine(path: Path, sample: Sample) -> list[Finding]:
     """Tell all that is found about a script, the most important first.
 
-    The script is run: as CGI, a `.fcgi` as FastCGI, `passenger_wsgi.py` is loaded.
+    The script is run: as CGI, a `.fcgi` as FastCGI; `passenger_wsgi.py` is loaded.
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute leaves .. in it
     text, fault = _read(path)
     if fault is not None:
         return [fault]
-    findings: list[Finding] = []
     source = read_source(text.removeprefix(b"\xef\xbb\xbf"))
-    account = _account(sample.user, findings)
     loaded = is_module(path, text, source)
     first = read_first_line(path, text, sys.executable)
-    findings += [] if loaded else first.findings
-    findings += look_at_modes(path, executed=not loaded)
-    if account is not None:
-        findings += look_for(account, path, executed=not loaded)
     command = (sys.executable,) if loaded else first.command
+    findings = [] if loaded else [*first.findings]
+    findings += look_at_modes(path, executed=not loaded)
+    account = named(sample.user) if sample.user else None
+    if account is not None:
+        ways = [*look_for(account, path, executed=not loaded)]
+        if command:
+            ways += look_for(account, Path(command[0]), executed=True)
+        findings += ways
+        if ways or os.geteuid():  # it cannot run as that user
+            account = None
+    elif sample.user:
+        findings.append(found("no-such-user", user=sample.user))
     if command:
-        runs_as = account if os.geteuid() == 0 else None
+        starts_itself = not loaded and not any(each.code in _UNSTARTABLE for each in findings)
         trial = Trial(
             path=path,
-            command=_start_of(path, command, findings),
+            command=(str(path),) if starts_itself else (*command, str(path)),
             program=command[0],
             source=source,
-            account=runs_as,
+            account=account,
             target=sample.target,
             seconds=sample.seconds,
             extra=dict(sample.extra),
@@ -118,46 +124,44 @@ def _read(path: Path) -> tuple[bytes, Finding | None]:
         return b"", found("unreadable", path=path, reason=error.strerror)
 
 
-def _account(user: str, findings: list[Finding]) -> Account | None:
-    if not user:
-        return None
-    account = named(user)
-    if account is None:
-        findings.append(found("no-such-user", user=user))
-    return account
-
-
-def _start_of(path: Path, command: tuple[str, ...], findings: list[Finding]) -> tuple[str, ...]:
-    """Start the script as the system does, or by its interpreter where the system would not."""
-    if any(finding.code in _UNSTARTABLE for finding in findings):
-        return (*command, str(path))
-    return (str(path),)
-
-
 def _try(trial: Trial, text: bytes, *, loaded: bool) -> list[Finding]:
     """Look at the interpreter, the syntax, and what happens."""
     asked = interpreter.ask(trial.program, trial.account)
-    if asked.reason:
-        return [found("interpreter-fails", program=trial.program, reason=asked.reason, wanted=sys.executable)]
+    fault = _fault_of_python(asked, trial)
+    if fault is not None:
+        return [fault]
     findings: list[Finding] = []
-    if not asked.version:
-        findings.append(found("not-python", program=trial.program))
-    else:
-        if asked.version < interpreter.OLDEST and trial.source.serves == "portico":
-            version = ".".join(map(str, asked.version))
-            return [found("interpreter-too-old", program=trial.program, version=version, wanted=sys.executable)]
-        wrong = interpreter.first_syntax_error(trial.program, trial.path)
-        if wrong is not None:
-            line, reason = wrong
-            return [found("syntax-error", line=line, path=trial.path, program=trial.program, reason=reason)]
+    if asked.version:
         findings += _line_ends(trial.path, text)
+    else:
+        findings.append(found("not-python", program=trial.program))
     try:
         findings += _run(trial, loaded=loaded)
     except ConfigError as error:
-        findings.append(found("interpreter-fails", program=trial.program, reason=error, wanted=sys.executable))
-    if asked.version and trial.source.parsed and not trial.source.serves and not loaded:
+        findings.append(
+            found("interpreter-fails", program=trial.program, reason=error, wanted=sys.executable)
+        )
+    told = any(each.code == "defines-only" for each in findings)
+    if trial.source.kind and asked.version and not loaded and not told:
         findings.append(found("other-program", kind=trial.source.kind))
     return findings
+
+
+def _fault_of_python(asked: Interpreter, trial: Trial) -> Finding | None:
+    """Tell what keeps the interpreter from reading the script."""
+    program, wanted = trial.program, sys.executable
+    if asked.reason:
+        return found("interpreter-fails", program=program, reason=asked.reason, wanted=wanted)
+    if not asked.version:
+        return None
+    if asked.version < interpreter.OLDEST and trial.source.serves == "portico":
+        version = ".".join(map(str, asked.version))
+        return found("interpreter-too-old", program=program, version=version, wanted=wanted)
+    wrong = interpreter.first_syntax_error(program, trial.path)
+    if wrong is None:
+        return None
+    line, reason = wrong
+    return found("syntax-error", line=line, path=trial.path, program=program, reason=reason)
 
 
 def _run(trial: Trial, *, loaded: bool) -> list[Finding]:

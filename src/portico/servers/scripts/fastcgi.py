@@ -62,12 +62,14 @@ def _ask(trial: Trial, address: str) -> Finding | None:
     waits = Timeouts(connect=trial.seconds, read=trial.seconds, write=trial.seconds)
     limit = time.monotonic() + trial.seconds
     try:
-        with Pool(f"fastcgi+unix://{address}", timeouts=waits, max_kept=0) as pool:
-            with pool.open(environ) as exchange:
-                for _ in exchange:
-                    if time.monotonic() > limit:
-                        return found("hangs", seconds=trial.seconds)
-                status = exchange.status
+        with (
+            Pool(f"fastcgi+unix://{address}", timeouts=waits, max_kept=0) as pool,
+            pool.open(environ) as exchange,
+        ):
+            for _ in exchange:
+                if time.monotonic() > limit:
+                    return found("hangs", seconds=trial.seconds)
+            status = exchange.status
     except BackendError as error:
         if error.status_hint == 504:
             return found("hangs", seconds=trial.seconds)

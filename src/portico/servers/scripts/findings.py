@@ -106,9 +106,7 @@ KINDS = {
         "{user} may not pass through {place} (mode {mode}) on the way to {path}",
         "chmod o+x {place}, or move what the web server needs out of it",
     ),
-    "not-for-user": Kind(
-        "{user} may not {verb} {path} (mode {mode})", "chmod {wanted} {path}"
-    ),
+    "not-for-user": Kind("{user} may not {verb} {path} (mode {mode})", "chmod {wanted} {path}"),
     "no-such-user": Kind("there is no user {user} here", "name the web server's user with --user"),
     "writable-file": Kind(
         "{path} may be written by others than its owner (mode {mode}), so suexec refuses it",
@@ -172,8 +170,12 @@ KINDS = {
         " no {names}",
         "set it at the top of {path}: os.environ[...] = ...",
     ),
+    "not-loaded": Kind(
+        "{reason}",
+        "correct what the sentence says, or what the traceback below it ends in",
+    ),
     "import-error": Kind(
-        "loading the application raises {error}",
+        "its import raises {error}",
         "correct what the traceback ends in",
     ),
     "hangs": Kind(

@@ -56,6 +56,7 @@ def read_first_line(path: Path, text: bytes, wanted: str) -> FirstLine:
     program, *rest = os.fsdecode(line[2:].removesuffix(b"\r").strip()).split(maxsplit=1)
     if ends_in_cr:
         findings.append(found("crlf-first-line", path=path, program=program))
+    command: tuple[str, ...]
     if Path(program).name == "sh" and (behind := _behind_shell(text)):
         command, fault = (behind,), _fault_of(behind, wanted)
     elif Path(program).name == "env":

@@ -74,7 +74,13 @@ class Interpreter:
 
 
 def ask(program: str, account: Account | None = None) -> Interpreter:
-    """Start *program* as a Python that says what it is."""
+    """Start *program* as a Python that says what it is.
+
+    Nothing else is started: a shell would take the words for commands.
+    """
+    names = {Path(program).name, Path(program).resolve().name}
+    if not any(name.startswith(("python", "pypy")) for name in names):
+        return Interpreter(program)
     try:
         ended = run_bounded(
             [program, "-c", _LOOK],
@@ -97,8 +103,7 @@ def ask(program: str, account: Account | None = None) -> Interpreter:
     except (ValueError, KeyError, TypeError):
         lines = ended.words.strip().splitlines()
         reason = lines[-1] if lines else f"it ended with status {ended.status}"
-        is_python = Path(program).name.startswith("python")
-        return Interpreter(program, reason=reason if is_python else "")
+        return Interpreter(program, reason=reason)
 
 
 def first_syntax_error(program: str, path: Path) -> tuple[int, str] | None:

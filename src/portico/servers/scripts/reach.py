@@ -42,9 +42,7 @@ def look_at_modes(path: Path, *, executed: bool) -> Iterator[Finding]:
     if its.st_mode & _FOR_OTHERS:
         yield found("writable-directory", path=directory, mode=_mode(its))
     if its.st_uid != status.st_uid:
-        yield found(
-            "other-owner", path=path, owner=_name(status.st_uid), other=_name(its.st_uid)
-        )
+        yield found("other-owner", path=path, owner=_name(status.st_uid), other=_name(its.st_uid))
 
 
 def look_for(account: Account, path: Path, *, executed: bool) -> Iterator[Finding]:

@@ -84,10 +84,12 @@ def _read_rule(
     said = " ".join(flags)
     if "HTTP_AUTHORIZATION" in said.upper():
         read.passes_authorization = True
-    reached = target.strip('"').partition("?")[0].lstrip("/").partition("/")[0]
-    if path.name not in {reached, target.strip('"').rpartition("/")[2]}:
+    leads = re.search(rf"(?:^|/){re.escape(path.name)}(/|\?|$)", target.strip('"'))
+    if leads is None:
         return
     read.leads_to_script = True
+    if leads[1] != "/":  # Apache tells that the address stays the same, and lets it be
+        return
     guarded = "END" in said or any(
         _GUARDS.search(condition) or (path.name in condition.replace("\\", "") and "!" in condition)
         for condition in conditions
@@ -107,9 +109,8 @@ def _matches(pattern: str, name: str) -> bool:
 
 
 def _read_other(name: str, words: list[str], number: int, path: Path, read: _Read) -> None:
-    if name == "cgipassauth" and words[:1] == ["On"]:
-        read.passes_authorization = True
-    elif name in {"setenvif", "setenvifnocase"} and "HTTP_AUTHORIZATION" in " ".join(words):
+    sets = name in {"setenvif", "setenvifnocase"} and "HTTP_AUTHORIZATION" in " ".join(words)
+    if sets or (name == "cgipassauth" and words[:1] == ["On"]):
         read.passes_authorization = True
     elif name == "addhandler" and path.suffix.lstrip(".") in {w.lstrip(".") for w in words[1:]}:
         read.handlers.setdefault(words[0].lower(), number)

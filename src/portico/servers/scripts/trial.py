@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from portico.servers.scripts.source import Source
 
 #: What another environment or directory can put right.
-_MAY_DEPEND = {"import-error", "raises", "server-error", "no-output", "output-before-head"}
+_MAY_DEPEND = {"not-loaded", "import-error", "raises", "server-error", "no-output"}
+
+#: How many times what a run may take is spent on finding out why it fails.
+_EXPLAIN_RUNS = 3
 
 #: Runs a script until it first writes to standard output, and says where that is. Arguments: the
 #: script.
@@ -160,21 +164,24 @@ def _works(trial: Trial, more: Mapping[str, str], directory: Path) -> bool:
 
 def _explain(trial: Trial, words: str) -> Finding | None:
     """Find what would have made it work: a directory, a variable, a virtual environment."""
+    until = time.monotonic() + _EXPLAIN_RUNS * trial.seconds
     here = Path.cwd()
     if here != trial.path.parent and _works(trial, {}, here):
         return found("works-elsewhere", place=here, detail=words)
     shell = {name: text for name, text in os.environ.items() if name not in trial.environ()}
     if shell and _works(trial, shell, trial.path.parent):
         return found(
-            "environment-needed", names=_needed(trial, shell), path=trial.path, detail=words
+            "environment-needed", names=_needed(trial, shell, until), path=trial.path, detail=words
         )
     return about_module(trial, words)
 
 
-def _needed(trial: Trial, shell: Mapping[str, str]) -> str:
+def _needed(trial: Trial, shell: Mapping[str, str], until: float) -> str:
     """Name the variable of the shell's that makes it work, by halves; or say that it takes more."""
     names = sorted(shell)
     while len(names) > 1:
+        if time.monotonic() > until:
+            return "such variables"
         half = names[: len(names) // 2]
         there = _works(trial, {name: shell[name] for name in half}, trial.path.parent)
         names = half if there else names[len(half) :]
