@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import IO, Any
 
     from portico.core.mount import Mounting
+    from portico.nph import NphHead
 
 _READ_BYTES = 65_536
 
@@ -49,7 +50,7 @@ def run(
     Args:
         application: The WSGI callable, or a text that names it for `portico.loader`; where it
             cannot be loaded, the answer is 500.
-        debug: Whether an error page shows the traceback.
+        debug: Whether error pages show tracebacks.
         mounting: Decides SCRIPT_NAME and PATH_INFO.
         directory: Where an application that is named is looked for first.
 
@@ -79,6 +80,11 @@ def run(
         errors.write(f"portico: refused: {error}\n")
         _answer_error(output, error.status_hint)
         return 1
+    script = environ.get("SCRIPT_FILENAME") or environ.get("SCRIPT_NAME", "")
+    if script.rpartition("/")[2].startswith("nph-"):
+        from portico.nph import NphHead  # noqa: PLC0415 - lazy: scripts of that name alone
+
+        output.nph = NphHead(environ)
     stdin = output.stdin = _Stdin(length)
     complete["wsgi.input"] = RequestBody(b"", stdin.feed if length else None)
     ours = _signal.getsignal(_signal.SIGTERM) == _signal.SIG_DFL
@@ -238,13 +244,15 @@ class _Output:
 
     Attributes:
         broken: Whether the response is not what it should have been.
+        nph: Makes HTTP of it, where the web server passes it on unparsed.
         stdin: Where body may still come from while the response is written.
     """
 
-    __slots__ = ("_fd", "broken", "stdin")
+    __slots__ = ("_fd", "broken", "nph", "stdin")
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self.nph: NphHead | None = None
         self.broken = False
         self.stdin: _Stdin | None = None
 
@@ -256,7 +264,8 @@ class _Output:
         *,
         end: bool,  # noqa: ARG002 - the end of a CGI response is the end of the process
     ) -> None:
-        self._write(encode_cgi(status, headers) + body)
+        data = encode_cgi(status, headers) + body
+        self._write(data if self.nph is None else self.nph.convert(data))
 
     def send_body(self, data: bytes, *, end: bool) -> None:  # noqa: ARG002 - as above
         self._write(data)

@@ -25,7 +25,7 @@ As CGI or FastCGI, the web server starts this script itself; `portico config apa
 """
 
 
-def run(application: Callable[..., Any] | str, *, warm: bool | str = False, **options: Any) -> None:  # noqa: ARG001 - comes next
+def run(application: Callable[..., Any] | str, *, warm: bool | str = False, **options: Any) -> None:
     """Serve *application* in whatever environment this script was started in.
 
     A listening socket on descriptor 0 means FastCGI (mod_fcgid, spawn-fcgi, lighttpd),
@@ -46,13 +46,16 @@ def run(application: Callable[..., Any] | str, *, warm: bool | str = False, **op
 
     Raises:
         ConfigError: an option that does not exist, or a value that is wrong.
-        SystemExit: status 1 where a CGI response was broken off, 2 when started by hand.
+        SystemExit: status 1 where a CGI response was broken off, 2 when started by hand; 0 where
+            a resident server has answered.
     """
     if _is_listening(0):
         _serve_inherited(_loaded(application, options), options)
     elif os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS"):
         _serve_systemd(_loaded(application, options), options)
     elif "GATEWAY_INTERFACE" in os.environ or "REQUEST_METHOD" in os.environ:
+        if warm:
+            _serve_warm(application, "" if warm is True else warm, options)
         _serve_cgi(application, options)
     else:
         sys.stderr.write(_BY_HAND.format(script=_script_name()))
@@ -189,6 +192,39 @@ def _serve_cgi(application: Callable[..., Any] | str, options: dict[str, Any]) -
         directory=_script_directory() if isinstance(application, str) else None,
     )
     if status:
+        sys.exit(status)
+
+
+def _serve_warm(application: Callable[..., Any] | str, warm: str, options: dict[str, Any]) -> None:
+    """Have a resident server answer; returns only where that has not touched the request.
+
+    Raises:
+        ConfigError: the application is not named by a text.
+        SystemExit: it is answered.
+    """
+    if not isinstance(application, str):
+        from portico.errors import ConfigError  # noqa: PLC0415 - as in serve
+
+        raise ConfigError(
+            "warm CGI is there to spare each request the loading of the application: name it by a"
+            ' text, portico.run("module:callable", warm=True), instead of importing it',
+            key="warm",
+        )
+    from portico import warm as relaying  # noqa: PLC0415 - as in serve
+
+    def reside(seat: relaying.Seat, fd: int) -> None:
+        from portico.supervisor import resident  # noqa: PLC0415 - in another process
+
+        resident.serve(seat, fd, _script_directory(), options)
+
+    status = relaying.relay(
+        application,
+        os.path.abspath(sys.argv[0]),  # noqa: PTH100 - 3 ms
+        directory=warm,
+        options=repr(sorted(options.items())),
+        reside=reside,
+    )
+    if status is not None:
         sys.exit(status)
 
 

@@ -100,6 +100,8 @@ def run(
     *,
     errors: object = None,
     files: LogFiles | None = None,
+    base: dict[str, object] | None = None,
+    started: Callable[[Engine], object] | None = None,
 ) -> None:
     """Serve in this process until a signal says stop.
 
@@ -112,6 +114,8 @@ def run(
         settings: All settings.
         errors: ``wsgi.errors``, standard error by default.
         files: Where access lines go; opened anew at SIGUSR1.
+        base: More keys for the environ of every request.
+        started: Called with the engine before it serves.
 
     Raises:
         ConfigError: a listener's protocol or a repair's name is unknown.
@@ -122,11 +126,13 @@ def run(
     gc.freeze()
     try:
         access_fd = files.access_fd if files is not None else -1
-        engine = Engine(application, listeners, settings, errors, access_fd=access_fd)
+        engine = Engine(application, listeners, settings, errors, base=base, access_fd=access_fd)
     except BaseException:
         for listener in listeners:
             listener.close()
         raise
+    if started is not None:
+        started(engine)
     if threading.current_thread() is not threading.main_thread():
         engine.serve()
         return

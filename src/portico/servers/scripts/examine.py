@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 #: Octets of a script at most.
 _MOST_BYTES = 1 << 20
 
+#: Where no resident server's socket can lie.
+_NOWHERE = "/nonexistent"
+
 PASSENGER_NAME = "passenger_wsgi.py"
 
 #: Found in the first line or the mode: the system would not start the script by itself.
@@ -50,13 +53,11 @@ class Sample:
         user: The web server's user, whose way to the script is walked; empty for none.
         target: Path and query of the sample request.
         seconds: How long a run may take.
-        extra: Variables for the script's environment.
     """
 
     user: str = ""
     target: str = "/"
     seconds: float = 20.0
-    extra: tuple[tuple[str, str], ...] = ()
 
 
 def examine(path: Path, sample: Sample) -> list[Finding]:
@@ -94,7 +95,8 @@ def examine(path: Path, sample: Sample) -> list[Finding]:
             account=account,
             target=sample.target,
             seconds=sample.seconds,
-            extra=dict(sample.extra),
+            # plain CGI, whose errors come out here: a resident server would be left behind
+            extra={"TMPDIR": _NOWHERE} if b"warm" in text else {},
         )
         findings += _try(trial, text, loaded=loaded)
     speaks_fastcgi = bool(source.serves) or "FastCGI" in source.kind

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import selectors
 import signal
 import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from portico.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from portico.servers.account import Account
 
@@ -25,6 +26,15 @@ SEARCH = "/usr/local/bin:/usr/bin:/bin"
 
 #: Octets of each stream that are kept; what writes more is ended.
 MOST_OUTPUT = 1 << 20
+
+#: What `portico.run` logs where no resident server answers: for a look none is started.
+_NOT_WARM = re.compile(r"^portico: warm CGI: .*\n", re.MULTILINE)
+
+#: Names the run in the environment of all that it starts.
+_TOKEN = "PORTICO_CHECK"
+
+#: How often what has left the group is looked for; each look ends all that it finds.
+_MOST_SWEEPS = 10
 
 #: How long a process may take to write its stack, and to end, seconds.
 _END_SECONDS = 1.0
@@ -52,8 +62,9 @@ class Ended:
 
     @property
     def words(self) -> str:
-        """Its standard error as text."""
-        return self.err.decode("utf-8", "backslashreplace")
+        """Its standard error as text, without that no resident server could be started here."""
+        text = self.err.decode("utf-8", "backslashreplace")
+        return _NOT_WARM.sub("", text)
 
 
 def run_bounded(
@@ -94,6 +105,7 @@ def started(
     Raises:
         ConfigError: the system does not start it.
     """
+    token = f"{_TOKEN}={os.urandom(16).hex()}"
     try:
         process = subprocess.Popen(  # noqa: S603 - what the operator asked to be tried
             list(command),
@@ -101,7 +113,7 @@ def started(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=directory,
-            env=dict(environ),
+            env={**environ, _TOKEN: token.partition("=")[2]},
             start_new_session=True,
             user=account.uid if account else None,
             group=account.group if account else None,
@@ -115,6 +127,7 @@ def started(
         yield process
     finally:
         end(process)
+        _end_escaped(token)
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
@@ -169,6 +182,28 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def private_directory() -> tempfile.TemporaryDirectory[str]:
     """Make a directory that is gone with its context."""
     return tempfile.TemporaryDirectory(prefix="portico-", ignore_cleanup_errors=True)
+
+
+def _end_escaped(token: str) -> None:
+    """End what has left the process's group, such as a daemon: its environment tells.
+
+    Linux alone shows it.
+    """
+    mark = token.encode()
+    for _ in range(_MOST_SWEEPS):
+        pids = [int(path.name) for path in Path("/proc").glob("[0-9]*") if _has(path, mark)]
+        if not pids:
+            return
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _has(process: Path, mark: bytes) -> bool:
+    try:
+        return mark in (process / "environ").read_bytes().split(b"\0")
+    except OSError:  # gone, or another user's
+        return False
 
 
 def _ends(process: subprocess.Popen[bytes], seconds: float) -> bool:
