@@ -141,8 +141,8 @@ def fetch(port, path, method="GET", body=None, **headers):
         return answer.status, dict(answer.getheaders()), answer.read()
 
 
-def portico_command(venv, *words, cwd, **environ):
-    """Run `portico` of the virtual environment; gives the finished process."""
+def portico_command(venv, *words, cwd, user=None, **environ):
+    """Run `portico` of the virtual environment, as *user* where root does; gives what became."""
     return subprocess.run(
         [venv / "bin" / "python", "-m", "portico", *map(str, words)],
         cwd=cwd,
@@ -151,4 +151,5 @@ def portico_command(venv, *words, cwd, **environ):
         text=True,
         timeout=WAIT * 3,
         check=False,
+        user=user if os.geteuid() == 0 else None,
     )

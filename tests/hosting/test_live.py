@@ -107,3 +107,29 @@ def test_with_hardly_a_module_nothing_is_a_500(venv, home):
     modules = ("authz_core", "unixd", "mime", "cgid")
     with host(home / "public_html", *modules) as port:
         assert seen(port, "/app.cgi/x")["PATH_INFO"] == "/x"
+
+
+#: A text for .htaccess, and whether Apache rewrites with it until it gives up.
+LOOPS = [
+    ("RewriteRule ^(.*)$ app.cgi/$1 [L]", True),
+    ("RewriteRule ^ app.cgi [L]", False),
+    ("RewriteRule ^(.*)$ app.cgi/$1 [END]", False),
+    ("RewriteCond %{REQUEST_FILENAME} !-f\nRewriteRule ^(.*)$ app.cgi/$1 [L]", False),
+    ("RewriteCond %{ENV:REDIRECT_STATUS} ^$\nRewriteRule ^(.*)$ app.cgi/$1 [L]", False),
+    ("RewriteRule ^(blog/.*)$ app.cgi/$1 [L]", False),
+    ("RewriteRule !^app app.cgi/x [L]", False),
+]
+
+
+@pytest.mark.parametrize(("rules", "loops"), LOOPS)
+def test_a_loop_is_told_where_apache_makes_one(rules, loops, venv, home):
+    init(venv, home)
+    root = home / "public_html"
+    (root / ".htaccess").write_text(
+        f"Options +ExecCGI\nAddHandler cgi-script .cgi\nRewriteEngine On\n{rules}\n"
+    )
+    done = portico_command(venv, "check", root / "app.cgi", "--json", cwd=home)
+    codes = [finding["code"] for finding in json.loads(done.stdout)["findings"]]
+    assert ("rewrite-loop" in codes) is loops
+    with host(root, *MODULES) as port:
+        assert (fetch(port, "/blog/x")[0] == 500) is loops

@@ -31,7 +31,7 @@ MOST_OUTPUT = 1 << 20
 _NOT_WARM = re.compile(r"^portico: warm CGI: .*\n", re.MULTILINE)
 
 #: Names the run in the environment of all that it starts.
-_TOKEN = "PORTICO_CHECK"
+_RUN = "PORTICO_CHECK"
 
 #: How often what has left the group is looked for; each look ends all that it finds.
 _MOST_SWEEPS = 10
@@ -105,7 +105,7 @@ def started(
     Raises:
         ConfigError: the system does not start it.
     """
-    token = f"{_TOKEN}={os.urandom(16).hex()}"
+    mark = f"{_RUN}={os.urandom(16).hex()}"
     try:
         process = subprocess.Popen(  # noqa: S603 - what the operator asked to be tried
             list(command),
@@ -113,7 +113,7 @@ def started(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=directory,
-            env={**environ, _TOKEN: token.partition("=")[2]},
+            env={**environ, _RUN: mark.partition("=")[2]},
             start_new_session=True,
             user=account.uid if account else None,
             group=account.group if account else None,
@@ -127,7 +127,7 @@ def started(
         yield process
     finally:
         end(process)
-        _end_escaped(token)
+        _end_escaped(mark)
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
@@ -184,14 +184,14 @@ def private_directory() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="portico-", ignore_cleanup_errors=True)
 
 
-def _end_escaped(token: str) -> None:
+def _end_escaped(mark: str) -> None:
     """End what has left the process's group, such as a daemon: its environment tells.
 
     Linux alone shows it.
     """
-    mark = token.encode()
+    sought = mark.encode()
     for _ in range(_MOST_SWEEPS):
-        pids = [int(path.name) for path in Path("/proc").glob("[0-9]*") if _has(path, mark)]
+        pids = [int(path.name) for path in Path("/proc").glob("[0-9]*") if _has(path, sought)]
         if not pids:
             return
         for pid in pids:
