@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from portico.servers.scripts.examine import Sample, examine
+from portico.servers.scripts.examine import Sample, examine, is_loaded
 
 if TYPE_CHECKING:
     from portico.servers.scripts.findings import Finding
@@ -28,7 +28,8 @@ def run(path: str, sample: Sample, *, as_json: bool) -> int:
         return 2 if wrong else 0
     show(findings)
     if not wrong:
-        print(f"{path} is ok: it answers {sample.target}")
+        loaded = is_loaded(Path(path))
+        print(f"{path} is ok: it {'loads' if loaded else f'answers {sample.target}'}")
     return 2 if wrong else 0
 
 

@@ -171,8 +171,10 @@ class Mounting:
                 target = decode_path(path_of(environ.get("REQUEST_URI", "")))
                 slash = "" if target == script and script[-1] != "/" else "/"
                 return "apache-bare-mount", script.rstrip("/"), slash
-        elif "REDIRECT_URL" in environ and script and enabled(("apache-rewrite",)):
-            return "apache-rewrite", *_split_rewritten(environ, script, info or "")
+        elif script and (info is None or self.prefix is not None) and "REDIRECT_URL" in environ:
+            # with a PATH_INFO both are right, and only a mount point that was told needs more
+            if enabled(("apache-rewrite",)):
+                return "apache-rewrite", *_split_rewritten(environ, script, info or "")
         elif info is None and script is None:
             if enabled(("no-path-info",)):
                 target = decode_path(path_of(environ.get("REQUEST_URI", "")))

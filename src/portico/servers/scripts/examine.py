@@ -70,7 +70,7 @@ def examine(path: Path, sample: Sample) -> list[Finding]:
     if fault is not None:
         return [fault]
     source = read_source(text.removeprefix(b"\xef\xbb\xbf"))
-    loaded = is_module(path, text, source)
+    loaded = _is_module(path, text, source)
     first = read_first_line(path, text, sys.executable)
     command = (sys.executable,) if loaded else first.command
     findings = [] if loaded else [*first.findings]
@@ -104,7 +104,13 @@ def examine(path: Path, sample: Sample) -> list[Finding]:
     return by_importance(findings)
 
 
-def is_module(path: Path, text: bytes, source: Source) -> bool:
+def is_loaded(path: Path) -> bool:
+    """Whether *path* is a file that is loaded by who serves it, and not started."""
+    text, fault = _read(path)
+    return fault is None and _is_module(path, text, read_source(text))
+
+
+def _is_module(path: Path, text: bytes, source: Source) -> bool:
     """Whether a file is loaded by who serves it, as Passenger does, and not started."""
     if path.name == PASSENGER_NAME:
         return True
