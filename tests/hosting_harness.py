@@ -61,7 +61,7 @@ DocumentRoot "{root}"
 </Directory>
 <Directory "{root}">
     AllowOverride All
-    Options FollowSymLinks
+    Options {options}
     Require all granted
 </Directory>
 """
@@ -91,8 +91,8 @@ def base_interpreter():
 
 
 @contextmanager
-def host(root, *modules):
-    """Apache over *root*, with these modules; gives its port."""
+def host(root, *modules, options="FollowSymLinks"):
+    """Apache over *root*, with these modules and Options; gives its port."""
     directory = Path(tempfile.mkdtemp(prefix="portico-"))
     directory.chmod(0o711)
     binary = launch.find_binary("apache")
@@ -106,6 +106,7 @@ def host(root, *modules):
     text = _CONFIG.format(
         directory=directory,
         root=root,
+        options=options,
         port=port,
         user=f"User {who.user}\nGroup {who.group}" if who else "",
         modules="\n".join(line for name in (mpm, *modules) for line in apache._load_one(name)),

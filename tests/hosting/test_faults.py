@@ -7,10 +7,12 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from cli_harness import Command, eventually
+from hosting_harness import portico_command
 from portico import cli
 from portico.servers.scripts.examine import Sample, examine
 from portico.servers.scripts.findings import KINDS
@@ -132,7 +134,9 @@ def test_print_is_told_by_its_line(place):
 def test_output_that_is_no_print_has_no_line(place):
     text = HEAD + "import os\nos.system('echo started')\n" + APP + RUN
     (finding,) = look(write(place, text))
-    assert finding.sentence.endswith("is written before the head of the response")
+    assert finding.sentence.endswith(
+        " before the head of the response, by a subprocess or os.write"
+    )
 
 
 def test_stack_of_what_hangs_is_told(place):
@@ -188,6 +192,32 @@ def test_other_owner(place):
             file.flush()
             Path(file.name).chmod(0o755)
             assert wrong(look(Path(file.name))) == ["writable-directory", "other-owner"]
+
+
+def test_file_system_where_nothing_can_be_started(place, monkeypatch):
+    told = SimpleNamespace(f_flag=os.ST_NOEXEC | os.ST_NOSUID)
+    monkeypatch.setattr(os, "statvfs", lambda _: told)
+    (finding,) = look(write(place, GOOD))
+    assert finding.code == "noexec"
+
+
+def test_file_that_cannot_be_read(home, venv):
+    path = write(home / "public_html", GOOD, mode=0o300)
+    done = portico_command(venv, "check", path, "--json", cwd=home, user="nobody")
+    if os.geteuid():  # its owner may not read it either
+        assert done.returncode == 2
+    (finding,) = json.loads(done.stdout)["findings"]
+    assert finding["code"] == "unreadable"
+    assert "cannot be read: Permission denied" in finding["sentence"]
+
+
+def test_first_line_that_old_systems_cut(place, tmp_path):
+    link = tmp_path / ("p" * 140)
+    link.symlink_to(PYTHON)
+    path = write(place, GOOD.replace(PYTHON, str(link)))
+    findings = look(path)
+    assert [f.code for f in findings if not f.wrong] == ["first-line-long"]
+    assert "Linux before 5.1 reads 127 of them" in findings[-1].sentence
 
 
 def test_way_of_the_web_servers_user(home, venv):
@@ -454,3 +484,8 @@ def command_lines():
         with contextlib.suppress(OSError):
             lines.append(path.read_bytes())
     return lines
+
+
+def test_each_kind_is_planted_here():
+    text = Path(__file__).read_text("utf-8")
+    assert [code for code in KINDS if f'"{code}"' not in text] == []

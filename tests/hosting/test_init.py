@@ -148,7 +148,7 @@ def test_environments_beside_the_script_are_closed(place):
     (place / "www" / "my.env").mkdir()
     (place / "www" / "my.env" / "pyvenv.cfg").write_text("")
     assert init(place) == 0
-    assert "|my[.]env(?:/|$) - [NC,F]" in (place / "www" / ".htaccess").read_text()
+    assert "|^my[.]env(?:/|$) - [NC,F]" in (place / "www" / ".htaccess").read_text()
 
 
 def test_static_directory_becomes_a_link(place, capsys):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from hosting_harness import MODULES, fetch, host, portico_command
+from warm_harness import end_residents, residents
 
 pytestmark = pytest.mark.frontend("apache")
 
@@ -51,7 +52,8 @@ def test_site_at_the_root(kind, modules, venv, home):
     (root / "secret.py").write_text("password = 1")
     (root / ".env").write_text("password=1")
     (root / "sub").mkdir()
-    with host(root, *modules) as port:
+    # not even symbolic links, which mod_rewrite needs: the .htaccess allows what it uses
+    with host(root, *modules, options="None") as port:
         got = seen(port, "/")
         assert (got["SCRIPT_NAME"], got["PATH_INFO"]) == ("", "/")
         got = seen(port, "/deep/path?x=1&y=%20")
@@ -133,3 +135,25 @@ def test_a_loop_is_told_where_apache_makes_one(rules, loops, venv, home):
     assert ("rewrite-loop" in codes) is loops
     with host(root, *MODULES) as port:
         assert (fetch(port, "/blog/x")[0] == 500) is loops
+
+
+def test_by_default_a_resident_server_answers(venv, home):
+    place = home / "tmp"
+    place.mkdir()
+    place.chmod(0o1777)
+    done = portico_command(
+        venv, "init", "mysite", "--directory", home / "public_html", cwd=home / "site"
+    )
+    assert done.returncode == 0, done.stderr
+    with (home / "public_html" / ".htaccess").open("a") as rules:
+        rules.write(f"SetEnv TMPDIR {place}\n")
+    with host(home / "public_html", *MODULES) as port:
+        try:
+            got = seen(port, "/deep/path?x=1", "POST", b"hello", Authorization="Basic YTpi")
+            assert (got["SCRIPT_NAME"], got["PATH_INFO"]) == ("", "/deep/path")
+            assert (got["body"], got["HTTP_AUTHORIZATION"]) == ("hello", "Basic YTpi")
+            (directory,) = place.glob("portico*")
+            assert len(residents(directory)) == 1
+        finally:
+            for directory in place.glob("portico*"):
+                end_residents(directory)

@@ -158,7 +158,7 @@ def htaccess(hosting: Hosting) -> str:
         "# Written by portico init, which replaces what stands between these two lines.",
         "# A 500 where this file is new: the host forbids one of its lines, which its error log",
         "# names; Options is the first to try without.",
-        "Options +ExecCGI -Indexes",
+        "Options +ExecCGI +SymLinksIfOwnerMatch -Indexes",
         *_handler(hosting),
         "",
         "# let the application see Authorization",
@@ -217,7 +217,7 @@ def _handler(hosting: Hosting) -> list[str]:
 
 def _rewriting(hosting: Hosting) -> list[str]:
     name = hosting.name
-    closed = "".join(f"|{_pattern(directory)}(?:/|$)" for directory in hosting.closed)
+    closed = "".join(f"|^{_pattern(directory)}(?:/|$)" for directory in hosting.closed)
     static = [f"RewriteRule ^{_pattern(directory)}/ - [L]" for directory in hosting.static]
     return [
         "RewriteEngine On",

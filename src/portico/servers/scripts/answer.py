@@ -26,7 +26,7 @@ _MODULE = re.compile(
     re.MULTILINE,
 )
 #: What `portico.run` logs where the application that a text names cannot be loaded.
-_NOT_LOADED = re.compile(r"^portico: error \w+: (application .*)$", re.MULTILINE)
+_NOT_LOADED = re.compile(r"^portico: error \w+: application (.*)$", re.MULTILINE)
 
 _HEADER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:|HTTP/\d")
 
@@ -56,7 +56,7 @@ def judge(ended: Ended, source: Source, request: tuple[str, str], seconds: float
     first = ended.out.partition(b"\n")[0]
     if not _HEADER.match(first):
         shown = shorten(ended.out)
-        return [found("output-before-head", first=shown, where="", detail=words)]
+        return [found("output-before-head", first=shown, where="it", detail=words)]
     return list(_faults_of_response(ended.out, request, words))
 
 

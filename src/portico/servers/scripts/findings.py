@@ -171,7 +171,7 @@ KINDS = {
         "set it at the top of {path}: os.environ[...] = ...",
     ),
     "not-loaded": Kind(
-        "{reason}",
+        "application {reason}",
         "correct what the sentence says, or what the traceback below it ends in",
     ),
     "import-error": Kind(
@@ -204,7 +204,7 @@ KINDS = {
         "let the sample request be one with a short answer: --path",
     ),
     "output-before-head": Kind(
-        "{first} is written before the head of the response{where}",
+        "{first} is written before the head of the response, by {where}",
         "write it to standard error: print(..., file=sys.stderr)",
     ),
     "bad-head": Kind(

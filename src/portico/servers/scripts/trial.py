@@ -190,7 +190,7 @@ def _needed(trial: Trial, shell: Mapping[str, str], until: float) -> str:
 
 
 def _where_written(trial: Trial) -> str:
-    """Find the line that first writes to standard output; empty where it is not a print."""
+    """Name the line that first writes to standard output, where that is a print."""
     ended = run_bounded(
         [trial.program, "-c", _WHERE, str(trial.path)],
         directory=trial.path.parent,
@@ -200,4 +200,4 @@ def _where_written(trial: Trial) -> str:
     )
     _, mark, text = ended.out.partition(b"\0")
     line, _, file = text.decode("utf-8", "backslashreplace").partition(" ")
-    return f", by line {line} of {file}" if mark else ""
+    return f"line {line} of {file}" if mark else "a subprocess or os.write"
