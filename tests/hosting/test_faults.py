@@ -181,17 +181,31 @@ def test_directory_that_others_may_write(place):
     assert f"the directory {place} may be written by others" in finding.sentence
 
 
-def test_other_owner(place):
-    path = write(place, GOOD)
+def test_other_owner(home, venv):
+    """Root runs it as its owner; others have the system's directory, which is root's."""
+    text = GOOD.replace(PYTHON, str(venv / "bin" / "python"))
     if os.geteuid() == 0:
+        path = write(home / "public_html", text + "import os\nassert os.getuid() == 65534\n")
         os.chown(path, 65_534, -1)
         assert wrong(look(path)) == ["other-owner"]
-    else:  # the system's directory is root's, and for all to write
+        home.chmod(0o700)
+        assert wrong(look(path)) == ["out-of-reach", "other-owner"]
+    else:
         with tempfile.NamedTemporaryFile("w", suffix=".cgi") as file:
             file.write(GOOD)
             file.flush()
             Path(file.name).chmod(0o755)
             assert wrong(look(Path(file.name))) == ["writable-directory", "other-owner"]
+
+
+def test_root_runs_nothing_of_others_that_they_cannot_run(place):
+    if os.geteuid() != 0:
+        return
+    trace = place / "trace"
+    path = write(place, f"#!/bin/sh\ntouch {trace}\n")
+    os.chown(path, 65_534, -1)
+    assert wrong(look(path)) == ["out-of-reach", "other-owner"]
+    assert not trace.exists()
 
 
 def test_file_system_where_nothing_can_be_started(place, monkeypatch):
@@ -204,8 +218,7 @@ def test_file_system_where_nothing_can_be_started(place, monkeypatch):
 def test_file_that_cannot_be_read(home, venv):
     path = write(home / "public_html", GOOD, mode=0o300)
     done = portico_command(venv, "check", path, "--json", cwd=home, user="nobody")
-    if os.geteuid():  # its owner may not read it either
-        assert done.returncode == 2
+    assert done.returncode == 2
     (finding,) = json.loads(done.stdout)["findings"]
     assert finding["code"] == "unreadable"
     assert "cannot be read: Permission denied" in finding["sentence"]
@@ -319,6 +332,7 @@ def test_fcgi_script_that_speaks_no_fastcgi(place):
 def test_fault_of_a_fcgi_script(text, code, place):
     findings = look(write(place, text, "app.fcgi"), seconds=1.0 if code == "hangs" else 10.0)
     assert wrong(findings) == [code]
+    assert "line 3" in findings[0].detail or code != "hangs"
 
 
 def test_passenger_file_without_application(place):
@@ -331,7 +345,8 @@ def test_passenger_file_without_application(place):
 
 def test_module_of_an_application_is_loaded(place):
     assert look(write(place, APP, "site.wsgi", 0o644)) == []
-    (finding,) = look(write(place, "app = 1\n1 / 0\n", "site.py", 0o644))
+    place.chmod(0o775)  # nobody starts it, so no suexec refuses it
+    (finding,) = look(write(place, "app = 1\n1 / 0\n", "site.py", 0o664))
     assert finding.code == "raises"
 
 

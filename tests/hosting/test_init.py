@@ -166,6 +166,13 @@ def test_static_directory_becomes_a_link(place, capsys):
     assert link.readlink() == other
 
 
+def test_application_where_visitors_look_is_told(place, monkeypatch, capsys):
+    (place / "www" / "mysite.py").write_text(SITE)
+    monkeypatch.chdir(place / "www")
+    assert init(place) == 0
+    assert f"{place / 'www'} lies where visitors look" in capsys.readouterr().err
+
+
 # -- interpreters that no first line can name ---------------------------------------------------
 
 

@@ -74,7 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
     """
     directory = Path(os.path.abspath(Path(arguments.directory).expanduser()))  # noqa: PTH100 - as typed, without ..
     kit.check_directory(directory)
-    links = [_link(text, arguments.mount, directory) for text in arguments.static]
+    links = [
+        _link(text, arguments.mount, directory, force=arguments.force) for text in arguments.static
+    ]
     site = _site(arguments, directory, tuple(name for name, _ in links))
     files = kit.plan(site, directory)
     if arguments.dry_run:
@@ -88,7 +90,13 @@ def run(arguments: argparse.Namespace) -> int:
         kit.write(file)
         print(f"{done} {file.path}")
     for name, target in links:
-        _make_link(directory / name, target, force=arguments.force)
+        _make_link(directory / name, target)
+    if site.kind != "passenger" and Path(site.directory).is_relative_to(directory):
+        print(
+            f"portico: note: {site.directory} lies where visitors look: what is not code there is"
+            f" served to them; move it out of {directory}",
+            file=sys.stderr,
+        )
     return _try(files[0].path, site)
 
 
@@ -136,7 +144,7 @@ def _refuse(site: Hosting, files: list[kit.File], directory: Path) -> None:
         raise ConfigError(
             f"{script.path} is there and says something else: --force overwrites it", key="name"
         )
-    sentence = kit.refusal(directory)
+    sentence = "" if site.kind == "passenger" else kit.refusal(directory)
     if sentence:
         raise ConfigError(f"{sentence} (--force writes all the same)", key="directory")
     reason = kit.why_not_loaded(site)
@@ -148,7 +156,7 @@ def _refuse(site: Hosting, files: list[kit.File], directory: Path) -> None:
         )
 
 
-def _link(text: str, mount: str | None, directory: Path) -> tuple[str, Path]:
+def _link(text: str, mount: str | None, directory: Path, *, force: bool) -> tuple[str, Path]:
     """Read URL=DIR; gives the place below the script's directory, and what belongs there."""
     url, equals, target = text.partition("=")
     prefix = (mount or "").rstrip("/")
@@ -164,17 +172,17 @@ def _link(text: str, mount: str | None, directory: Path) -> tuple[str, Path]:
         raise ConfigError(f"--static {text}: there is no directory {link.parent}", key="static")
     if link.exists() and not link.is_symlink() and link.resolve() != path:
         raise ConfigError(f"--static {text}: {link} is there and something else", key="static")
+    if link.is_symlink() and link.resolve() != path and not force:
+        raise ConfigError(
+            f"{link} leads to {link.readlink()}: --force has it lead to {path}", key="static"
+        )
     return name, path
 
 
-def _make_link(link: Path, target: Path, *, force: bool) -> None:
+def _make_link(link: Path, target: Path) -> None:
     if link.resolve() == target:
         return
     if link.is_symlink():
-        if not force:
-            raise ConfigError(
-                f"{link} leads to {link.readlink()}: --force has it lead to {target}", key="static"
-            )
         link.unlink()
     link.symlink_to(target)
     print(f"linked {link} to {target}")

@@ -57,14 +57,15 @@ def unprivileged() -> Account | None:
     raise ConfigError(f"root needs an account for the web server: one of {', '.join(_NAMES)}")
 
 
-def named(user: str) -> Account | None:
-    """Give the account of that name; None where there is none."""
+def named(user: str | int) -> Account | None:
+    """Give the account of that name or number; None where there is none."""
     try:
-        entry = pwd.getpwnam(user)
+        entry = pwd.getpwuid(user) if isinstance(user, int) else pwd.getpwnam(user)
+        group = grp.getgrgid(entry.pw_gid).gr_name
     except KeyError:
         return None
-    gids = frozenset(os.getgrouplist(user, entry.pw_gid))
-    return Account(user, grp.getgrgid(entry.pw_gid).gr_name, entry.pw_uid, gids)
+    gids = frozenset(os.getgrouplist(entry.pw_name, entry.pw_gid))
+    return Account(entry.pw_name, group, entry.pw_uid, gids)
 
 
 def admit(account: Account, title: str, site: Site) -> None:

@@ -22,6 +22,7 @@ from portico.servers.scripts.source import APPLICATIONS, Source, read_source
 from portico.servers.scripts.trial import Trial, try_as_cgi
 
 if TYPE_CHECKING:
+    from portico.servers.account import Account
     from portico.servers.scripts.interpreter import Interpreter
 
 #: Octets of a script at most.
@@ -73,19 +74,10 @@ def examine(path: Path, sample: Sample) -> list[Finding]:
     loaded = _is_module(path, text, source)
     first = read_first_line(path, text, sys.executable)
     command = (sys.executable,) if loaded else first.command
-    findings = [] if loaded else [*first.findings]
-    findings += look_at_modes(path, executed=not loaded)
-    account = named(sample.user) if sample.user else None
-    if account is not None:
-        ways = [*look_for(account, path, executed=not loaded)]
-        if command:
-            ways += look_for(account, Path(command[0]), executed=True)
-        findings += ways
-        if ways or os.geteuid():  # it cannot run as that user
-            account = None
-    elif sample.user:
-        findings.append(found("no-such-user", user=sample.user))
-    if command:
+    findings = [] if loaded else [*first.findings, *look_at_modes(path)]
+    account, faults = _who_runs(path, command, sample.user, executed=not loaded)
+    findings += faults
+    if command and not (faults and _is_foreign(path)):
         starts_itself = not loaded and not any(each.code in _UNSTARTABLE for each in findings)
         trial = Trial(
             path=path,
@@ -102,6 +94,31 @@ def examine(path: Path, sample: Sample) -> list[Finding]:
     speaks_fastcgi = bool(source.serves) or "FastCGI" in source.kind
     findings += look_beside(path, fastcgi_too=speaks_fastcgi)
     return by_importance(findings)
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether root looks at what belongs to another user, and must not run it."""
+    return os.geteuid() == 0 and path.stat().st_uid != 0
+
+
+def _who_runs(
+    path: Path, command: tuple[str, ...], user: str, *, executed: bool
+) -> tuple[Account | None, list[Finding]]:
+    """Choose the account that runs the script, None for the present user; and what it may not.
+
+    Only root can choose: the web server's user, or, as suexec does, the script's owner.
+    """
+    foreign = _is_foreign(path)
+    account = named(user) if user else named(path.stat().st_uid) if foreign else None
+    if account is None:
+        return None, [
+            found("no-such-user", user=user or path.stat().st_uid)
+        ] if user or foreign else []
+    faults = [*look_for(account, path, executed=executed)]
+    if command:
+        faults += look_for(account, Path(command[0]), executed=True)
+    may_choose = os.geteuid() == 0 and not faults
+    return (account if may_choose else None), faults
 
 
 def is_loaded(path: Path) -> bool:
@@ -165,7 +182,7 @@ def _fault_of_python(asked: Interpreter, trial: Trial) -> Finding | None:
     if asked.version < interpreter.OLDEST and trial.source.serves == "portico":
         version = ".".join(map(str, asked.version))
         return found("interpreter-too-old", program=program, version=version, wanted=wanted)
-    wrong = interpreter.first_syntax_error(program, trial.path)
+    wrong = interpreter.first_syntax_error(program, trial.path, trial.account)
     if wrong is None:
         return None
     line, reason = wrong

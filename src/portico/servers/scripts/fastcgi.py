@@ -45,6 +45,8 @@ def try_as_fastcgi(trial: Trial) -> list[Finding]:
             reader.start()
             try:
                 finding = _ask(trial, address)
+                if finding is not None and finding.code == "hangs":
+                    reader.join()  # which has the script write its stacks, when its time is up
             finally:
                 end(process)
                 reader.join()

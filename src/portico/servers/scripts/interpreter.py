@@ -106,7 +106,9 @@ def ask(program: str, account: Account | None = None) -> Interpreter:
         return Interpreter(program, reason=reason)
 
 
-def first_syntax_error(program: str, path: Path) -> tuple[int, str] | None:
+def first_syntax_error(
+    program: str, path: Path, account: Account | None = None
+) -> tuple[int, str] | None:
     """Have *program* compile the script; gives line and reason where it cannot."""
     try:
         ended = run_bounded(
@@ -114,6 +116,7 @@ def first_syntax_error(program: str, path: Path) -> tuple[int, str] | None:
             directory=Path("/"),
             environ=bare_environ(),
             seconds=_SECONDS,
+            account=account,
         )
     except ConfigError:
         return None

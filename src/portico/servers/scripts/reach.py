@@ -19,23 +19,21 @@ if TYPE_CHECKING:
 _FOR_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
-def look_at_modes(path: Path, *, executed: bool) -> Iterator[Finding]:
-    """Tell what the system and suexec refuse.
+def look_at_modes(path: Path) -> Iterator[Finding]:
+    """Tell what the system and suexec refuse to start.
 
     Args:
         path: The script, which exists.
-        executed: Whether the web server starts it, or a program that the web server starts
-            loads it.
     """
     status = path.stat()
     mode = _mode(status)
-    if executed and not status.st_mode & 0o111:
+    if not status.st_mode & 0o111:
         yield found("not-executable", path=path, mode=mode)
-    if executed and _is_noexec(path):
+    if _is_noexec(path):
         yield found("noexec", path=path)
     if status.st_mode & _FOR_OTHERS:
         yield found("writable-file", path=path, mode=mode)
-    if executed and status.st_mode & (stat.S_ISUID | stat.S_ISGID):
+    if status.st_mode & (stat.S_ISUID | stat.S_ISGID):
         yield found("set-id", path=path, mode=mode)
     directory = path.absolute().parent
     its = directory.stat()
