@@ -191,11 +191,12 @@ def test_other_owner(home, venv):
         home.chmod(0o700)
         assert wrong(look(path)) == ["out-of-reach", "other-owner"]
     else:
-        with tempfile.NamedTemporaryFile("w", suffix=".cgi") as file:
-            file.write(GOOD)
-            file.flush()
-            Path(file.name).chmod(0o755)
-            assert wrong(look(Path(file.name))) == ["writable-directory", "other-owner"]
+        name = f"test-{os.getpid()}.cgi"
+        path = write(Path(tempfile.gettempdir()), GOOD, name)
+        try:
+            assert wrong(look(path)) == ["writable-directory", "other-owner"]
+        finally:
+            path.unlink()
 
 
 def test_root_runs_nothing_of_others_that_they_cannot_run(place):
@@ -235,14 +236,14 @@ def test_first_line_that_old_systems_cut(place, tmp_path):
 
 def test_way_of_the_web_servers_user(home, venv):
     path = write(home / "public_html", GOOD.replace(PYTHON, str(venv / "bin" / "python")))
-    assert look(path, user="nobody") == []
+    assert look(path, user="daemon") == []
     home.chmod(0o700)
-    (finding,) = look(path, user="nobody")
+    (finding,) = look(path, user="daemon")
     assert finding.code == "out-of-reach"
-    assert f"nobody may not pass through {home} (mode 700)" in finding.sentence
+    assert f"daemon may not pass through {home} (mode 700)" in finding.sentence
     home.chmod(0o755)
     path.chmod(0o700)
-    (finding,) = look(path, user="nobody")
+    (finding,) = look(path, user="daemon")
     assert finding.code == "not-for-user"
     (finding,) = look(write(home / "public_html", GOOD), user="no-such-user")[:1]
     assert finding.code == "no-such-user"

@@ -131,9 +131,10 @@ def check_directory(directory: Path) -> None:
     Raises:
         ConfigError: they cannot.
     """
+    if not os.access(directory, os.F_OK):
+        raise ConfigError(f"{directory} is not there: mkdir -p it", key="directory")
     if not directory.is_dir():
-        what = "is no directory" if directory.exists() else "is not there: mkdir -p it"
-        raise ConfigError(f"{directory} {what}", key="directory")
+        raise ConfigError(f"{directory} is no directory", key="directory")
     if not os.access(directory, os.W_OK | os.X_OK):
         raise ConfigError(f"{directory} is not yours to write in", key="directory")
 

@@ -72,9 +72,9 @@ def read_first_line(path: Path, text: bytes, wanted: str) -> FirstLine:
 def _fault_of(program: str, wanted: str) -> Finding | None:
     if not program.startswith("/"):
         return found("relative-interpreter", program=program, wanted=wanted)
-    if not Path(program).exists():
+    if not os.access(program, os.F_OK):
         return found("no-interpreter", program=program, wanted=wanted)
-    if Path(program).is_dir() or not os.access(program, os.X_OK):
+    if not os.access(program, os.X_OK) or Path(program).is_dir():
         return found("interpreter-not-executable", program=program)
     return None
 
@@ -83,7 +83,7 @@ def _through_env(
     program: str, rest: list[str], wanted: str
 ) -> tuple[tuple[str, ...], Finding | None]:
     """Find the program that ``env`` would find with a web server's PATH."""
-    if not Path(program).exists():
+    if not os.access(program, os.F_OK):
         return (), found("no-interpreter", program=program, wanted=wanted)
     words = rest[0].split() if rest else []
     splits = words[:1] == ["-S"]

@@ -147,7 +147,7 @@ def environments(path: Path) -> Iterator[Path]:
                 places += _children(inner)
     known = set()
     for place in places:
-        if place not in known and (place / "pyvenv.cfg").is_file():
+        if place not in known and os.access(place / "pyvenv.cfg", os.R_OK):
             known.add(place)
             yield place
 
@@ -157,7 +157,7 @@ def environment_with(module: str, path: Path) -> Path | None:
     name = module.partition(".")[0]
     for place in environments(path):
         for packages in islice(place.glob("lib/python*/site-packages"), _MOST_PLACES):
-            if (packages / name).is_dir() or (packages / f"{name}.py").is_file():
+            if any(os.access(packages / part, os.R_OK) for part in (name, f"{name}.py")):
                 return place
             if any(packages.glob(f"__editable__*{name}*")):
                 return place

@@ -48,6 +48,13 @@ def look_for(account: Account, path: Path, *, executed: bool) -> Iterator[Findin
 
     Access control lists are not looked at.
     """
+    try:
+        yield from _obstacles(account, path, executed=executed)
+    except OSError:  # the present user may not even look
+        return
+
+
+def _obstacles(account: Account, path: Path, *, executed: bool) -> Iterator[Finding]:
     for place in (*reversed(path.absolute().parents), *reversed(path.resolve().parents)):
         if not may(account, place, stat.S_IXOTH):
             yield found(
