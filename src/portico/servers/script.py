@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import portico
 from portico.errors import ConfigError
 from portico.loader import anchored
+from portico.servers import hosting
 from portico.servers.account import may, unprivileged
 
 if TYPE_CHECKING:
@@ -19,17 +20,6 @@ if TYPE_CHECKING:
 
 #: Where another account finds a Python when the present one lies in a closed home directory.
 _SYSTEM_PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
-
-_SCRIPT = """\
-#!{interpreter}
-import sys
-
-sys.path[:0] = {path!r}
-
-import portico
-
-portico.run({app!r}, **{options!r})
-"""
 
 
 def write_script(
@@ -51,7 +41,7 @@ def write_script(
     here = Path.cwd()
     package = Path(portico.__file__).resolve().parent
     interpreter = sys.executable
-    path = [str(package.parent), str(here)]
+    path = [str(package.parent)]
     if account is not None:
         interpreter = find_interpreter(account)
         if not _reaches(account, package / "entry.py"):
@@ -67,12 +57,8 @@ def write_script(
         if not _reaches(account, here / "x"):
             here = directory
     script = directory / "app.cgi"
-    text = _SCRIPT.format(
-        interpreter=interpreter,
-        path=path,
-        app=anchored(app),  # the web server chooses the working directory
-        options=options,
-    )
+    path.append(str(here))
+    text = hosting.script(interpreter, path, anchored(app), options)
     script.write_text(text, encoding="utf-8")
     script.chmod(0o755)
     return script
