@@ -1,9 +1,10 @@
 """What a CGI request costs beyond a bare interpreter that prints the same bytes.
 
 Runs each script in turn, many times, and gives the median of wall and CPU milliseconds and the
-difference to the bare interpreter, pair by pair.
+difference to the bare interpreter, pair by pair. Then the same for a Django site under Apache's
+mod_cgid: plain CGI, warm CGI, and a bare interpreter that prints the same page.
 
-  python bench/cgi_start.py [--runs 60]
+  python bench/cgi_start.py [--runs 60] [--scripts]
 """
 
 from __future__ import annotations
@@ -16,6 +17,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cgi_site
+from portico.errors import PorticoError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _BARE = """\
 import os
@@ -32,6 +40,8 @@ def application(environ, start_response):
 SCRIPTS = {
     "bare": _BARE,
     "portico": _APPLICATION + "import portico\nportico.run(application)\n",
+    "named": 'import portico\nportico.run("site_application")\n',
+    "warm": 'import portico\nportico.run("site_application", warm="{warm}")\n',
     "wsgiref": _APPLICATION
     + "from wsgiref.handlers import CGIHandler\nCGIHandler().run(application)\n",
 }
@@ -74,26 +84,38 @@ def run_once(script: Path) -> tuple[float, float, bytes]:
     return wall * 1000, (usage.ru_utime + usage.ru_stime) * 1000, output
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=60)
-    runs = parser.parse_args().runs
+def write_scripts(directory: Path, names: Iterable[str] = SCRIPTS) -> dict[str, Path]:
+    """Write all scripts; each has answered once, so that a resident server runs.
+
+    Raises:
+        RuntimeError: one answers wrongly.
+    """
+    (directory / "site_application.py").write_text(_APPLICATION)
+    scripts = {}
+    for name in names:
+        text = SCRIPTS[name]
+        scripts[name] = directory / f"with_{name}.py"
+        scripts[name].write_text(text.replace("{warm}", str(directory / "warm")))
+        if not run_once(scripts[name])[2].endswith(b"\r\n\r\nhello\n"):
+            raise RuntimeError(f"{name} answered wrongly; no figures")
+    return scripts
+
+
+def _compare(runs: int) -> None:
+    """Measure the scripts and print the table."""
     rows: dict[str, list[tuple[float, float]]] = {name: [] for name in SCRIPTS}
-    with tempfile.TemporaryDirectory(prefix="portico-bench-") as directory:
-        scripts = {}
-        for name, text in SCRIPTS.items():
-            scripts[name] = Path(directory, f"with_{name}.py")
-            scripts[name].write_text(text)
-            if not run_once(scripts[name])[2].endswith(b"\r\n\r\nhello\n"):
-                print(f"{name} answered wrongly; no figures", file=sys.stderr)
-                return 1
-        for _ in range(runs):
-            for name, script in scripts.items():
-                wall, cpu, _ = run_once(script)
-                rows[name].append((wall, cpu))
+    with tempfile.TemporaryDirectory(prefix="portico-bench-") as name:
+        scripts = write_scripts(Path(name))
+        try:
+            for _ in range(runs):
+                for one, script in scripts.items():
+                    wall, cpu, _ = run_once(script)
+                    rows[one].append((wall, cpu))
+        finally:
+            cgi_site.end_residents(Path(name, "warm"))
     print(f"{sys.implementation.name} {sys.version.split()[0]}, {runs} runs each, medians in ms")
     print(f"{'script':10}{'wall':>8}{'CPU':>8}{'wall over bare':>16}{'CPU over bare':>15}")
-    for name, figures in rows.items():
+    for one, figures in rows.items():
         wall = statistics.median(row[0] for row in figures)
         cpu = statistics.median(row[1] for row in figures)
         over = [
@@ -102,7 +124,33 @@ def main() -> int:
             )
             for at in (0, 1)
         ]
-        print(f"{name:10}{wall:8.2f}{cpu:8.2f}{over[0]:+16.2f}{over[1]:+15.2f}")
+        print(f"{one:10}{wall:8.2f}{cpu:8.2f}{over[0]:+16.2f}{over[1]:+15.2f}")
+
+
+def _compare_sites(runs: int) -> None:
+    """Measure the Django site and print the table."""
+    with cgi_site.asking() as askers:
+        rows = [{name: ask() for name, ask in askers.items()} for _ in range(runs)]
+    print(f"\n{cgi_site.versions()}, Apache's mod_cgid, one request at a time, medians in ms")
+    print(f"{'CGI':10}{'wall':>8}{'wall over bare':>24}")
+    for name in ("bare", "warm", "plain"):
+        wall = statistics.median(row[name] for row in rows)
+        over = statistics.median(row[name] - row["bare"] for row in rows)
+        print(f"{name:10}{wall:8.2f}{over:+24.2f}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=60)
+    parser.add_argument("--scripts", action="store_true", help="without the Django site")
+    arguments = parser.parse_args()
+    try:
+        _compare(arguments.runs)
+        if not arguments.scripts:
+            _compare_sites(arguments.runs)
+    except (RuntimeError, PorticoError) as error:
+        print(f"cgi_start: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

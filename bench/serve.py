@@ -42,6 +42,10 @@ from turns import measure
 AIMED = {name for target in TARGETS for name in (target.ours, target.peer)}
 
 
+#: The scripts of `cgi_start` that are compared here.
+_CGI = ("bare", "portico", "wsgiref")
+
+
 def parse_options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -134,18 +138,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def start_cgi(runs: int) -> dict[str, list[float]]:
     """Give the wall milliseconds of CGI processes, in turns: bare interpreter, Portico, wsgiref."""
-    wall: dict[str, list[float]] = {name: [] for name in cgi_start.SCRIPTS}
+    wall: dict[str, list[float]] = {name: [] for name in _CGI}
     with tempfile.TemporaryDirectory(prefix="portico-bench-") as name:
-        scripts = {one: Path(name, f"with_{one}.py") for one in cgi_start.SCRIPTS}
-        for one, path in scripts.items():
-            path.write_text(cgi_start.SCRIPTS[one])
-        for number in range(runs + 1):
+        try:
+            scripts = cgi_start.write_scripts(Path(name), _CGI)
+        except RuntimeError as error:
+            raise NotStarted(f"CGI: {error}") from error
+        for _ in range(runs):
             for one, path in scripts.items():
-                took, _, output = cgi_start.run_once(path)
-                if not output.endswith(b"\r\n\r\nhello\n"):
-                    raise NotStarted(f"CGI: {one} answered wrongly")
-                if number:  # the first run reads the files from the disk
-                    wall[one].append(round(took, 3))
+                wall[one].append(round(cgi_start.run_once(path)[0], 3))
     return wall
 
 

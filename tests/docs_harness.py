@@ -20,6 +20,7 @@ from unittest import mock
 from defects import listing
 from portico.cli import main
 from portico.core.mount import EXAMPLES
+from portico.servers.scripts.findings import KINDS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("docs/**/*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"])
@@ -141,8 +142,24 @@ def _code(value):
     return f"`{ascii(value)[1:-1]}`" if value else "empty"
 
 
+def findings_table():
+    """Give the table of what `portico check SCRIPT` finds, the most important first."""
+    lines = ["| it says | to do |", "|---|---|"]
+    for kind in KINDS.values():
+        note = "" if kind.wrong else "note: "
+        lines.append(f"| {note}{_words(kind.sentence)} | {_words(kind.remedy)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _words(template):
+    """Write what is filled in later in capitals."""
+    text = re.sub(r"(?<!{){(\w+)(?:![a-z])?(?::\w+)?}(?!})", lambda name: name[1].upper(), template)
+    text = text.replace("{{", "{").replace("}}", "}")
+    return re.sub(r"([\\|*<>$_`])", r"\\\1", text)
+
+
 #: Generated tables by the name that their comment has.
-TABLES = {"repairs": repairs_table, "defects": listing.table}
+TABLES = {"repairs": repairs_table, "defects": listing.table, "findings": findings_table}
 
 
 def with_tables(page):

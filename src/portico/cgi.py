@@ -107,10 +107,7 @@ def run(
 
 
 def _on_sigterm(_number: int, _frame: object) -> None:
-    """End the request so that the response is closed; the next signal ends the process.
-
-    Apache sends one when the client is gone or the script takes too long.
-    """
+    """End the request so that the response is closed: the client is gone, or it took too long."""
     _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
     raise RequestAborted("the web server ended the script")
 
@@ -201,7 +198,11 @@ class _Stdin:
                 break
             if self._spool is None:
                 self._spool = Spool(_SPOOL_BYTES, _temporary_file)
-            self._spool.append(self._read())
+            data = self._read()
+            try:
+                self._spool.append(data)
+            except OSError as error:
+                raise RequestAborted(f"the body cannot be kept: {error}") from error
         return select.PIPE_BUF
 
     def drain(self) -> None:
@@ -303,14 +304,10 @@ class _Output:
 
 
 def _answer_error(output: _Output, status_code: int) -> None:
-    from portico.core import pages  # noqa: PLC0415 - lazy, both: only errors need them
-    from portico.refusals import status_line  # noqa: PLC0415
+    from portico.core.pages import refusal  # noqa: PLC0415 - lazy: only errors need it
 
-    status = status_line(status_code)
-    body = pages.error_page(status)
-    headers = [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(body)))]
     try:
-        output.send_response(status, headers, body, end=True)
+        output.send_response(*refusal(status_code), end=True)
     except RequestAborted:
         return
 

@@ -54,6 +54,9 @@ def run(application: Callable[..., Any] | str, *, warm: bool | str = False, **op
     elif os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS"):
         _serve_systemd(_loaded(application, options), options)
     elif "GATEWAY_INTERFACE" in os.environ or "REQUEST_METHOD" in os.environ:
+        if sys.argv[1:] and "=" not in os.environ.get("QUERY_STRING", ""):
+            # words of the query (RFC 3875 §4.4), which no application expects there
+            del sys.argv[1:]
         if warm:
             _serve_warm(application, "" if warm is True else warm, options)
         _serve_cgi(application, options)
@@ -61,6 +64,55 @@ def run(application: Callable[..., Any] | str, *, warm: bool | str = False, **op
         if sys.stderr is not None:  # it may be closed
             sys.stderr.write(_BY_HAND.format(script=_script_name()))
         sys.exit(2)
+
+
+def run_command(arguments: list[str]) -> None:
+    """Serve the one request of a process that was started as ``portico cgi``.
+
+    Args:
+        arguments: The application, and options of the form ``--name`` or ``--name=value``.
+
+    Raises:
+        SystemExit: as `run`.
+    """
+    spec = ""
+    options: dict[str, Any] = {}
+    for word in _without_query(arguments):
+        name, equals, value = word.partition("=")
+        if name.startswith("--"):
+            options[name[2:].replace("-", "_")] = value if equals else True
+        elif not spec:
+            spec = word
+        else:
+            spec = ""
+            break
+    if not spec:
+        from portico.core.unloadable import Unloadable  # noqa: PLC0415 - as in serve
+
+        _serve_cgi(Unloadable("portico cgi takes one application, and options as --name=value"), {})
+        return
+    is_file = os.path.isfile(spec)  # noqa: PTH113 - 3 ms
+    if is_file:
+        spec = os.path.abspath(spec)  # noqa: PTH100 - likewise
+    # the script, in the place of Python's own: files beside it are found, and its changes seen
+    sys.argv[:] = [spec if is_file else os.path.join(os.getcwd(), spec)]  # noqa: PTH109, PTH118
+    run(spec, warm=options.pop("warm", False), **options)
+
+
+def _without_query(arguments: list[str]) -> list[str]:
+    """Leave out what whoever sent the request has put into the command line.
+
+    A web server appends the words of a query without ``=`` (RFC 3875 §4.4), perhaps with
+    backslashes before what a shell would take for its own.
+    """
+    query = os.environ.get("QUERY_STRING", "")
+    if not query or "=" in query:
+        return arguments
+    from urllib.parse import unquote  # noqa: PLC0415 - lazy: 8 ms, and such queries are rare
+
+    words = [unquote(word).replace("\\", "") for word in query.split("+")]
+    tail = [word.replace("\\", "") for word in arguments[-len(words) :]]
+    return arguments[: -len(words)] if tail == words else arguments
 
 
 def _script_directory() -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from portico.errors import ConfigError
+from portico.errors import ConfigError, RequestAborted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ def load_application(spec: str, *, directory: str | None = None) -> Callable[...
     _look_in(directory or os.getcwd())
     try:
         module = _import_file(target, directory) if _is_file(target, directory) else _import(target)
+    except RequestAborted:  # the web server has ended this CGI process
+        raise
     except (Exception, SystemExit) as error:
         raise ConfigError(_import_failure(spec, target, error), key="app") from error
     return _find_callable(spec, module, name)
@@ -175,6 +177,8 @@ def _find_callable(spec: str, module: ModuleType, name: str) -> Callable[..., An
     if is_factory:
         try:
             found = found()
+        except RequestAborted:  # as above
+            raise
         except (Exception, SystemExit) as error:
             raise ConfigError(
                 f"application {spec!r}: its factory raised {type(error).__name__}: {error}\n"

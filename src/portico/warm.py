@@ -56,6 +56,9 @@ _MOST_SERVERS = 8
 
 _BACKLOG = 1024
 
+#: Octets of a socket's path (unix(7), sun_path), where most systems have 108 and macOS 104.
+_MOST_PATH_BYTES = 103
+
 #: What a resident server tells the process that has started it.
 _LISTENING = b"listening"
 
@@ -231,7 +234,9 @@ class Seat:
         _check_directory(directory)
         who = f"{__version__}\n{sys.version}\n{sys.executable}\n{script}\n{spec}"
         stem = f"{directory}/{_digest(who)}"
-        self.path = f"{stem}.socket"
+        self.path = f"{stem}.sock"
+        if len(os.fsencode(self.path)) > _MOST_PATH_BYTES:
+            raise Trouble(f"{directory} is too long for a socket's path; name a shorter one")
         self.lock_path = f"{stem}.lock"
         self.log_path = f"{stem}.log"
         try:
@@ -302,7 +307,7 @@ class Seat:
             OSError: the system does not let it.
         """
         listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-        new = f"{self.path}.new"
+        new = f"{self.path[:-5]}.new"
         for path in (new, self.path):
             try:
                 os.unlink(path)
@@ -754,24 +759,23 @@ def _nph() -> NphHead | None:
 def _why_silent(seat: Seat, connection: _socket.socket, busy: float, late: float) -> str:
     """Tell why a server that has not taken the request yet is not worth waiting for; or nothing.
 
+    Raises:
+        Died: there is no server, only its socket.
+
     Args:
         seat: The server's.
         connection: To it.
         busy: When a server that serves has been silent for too long, monotonic seconds.
         late: When one that loads its application has.
     """
-    now = time.monotonic()
     pid = _peer(connection)[0]
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            state = file.read(512).rpartition(b") ")[2][:1]
-    except FileNotFoundError:  # a process that it left behind holds the socket
-        if os.path.exists("/proc/self/stat"):
-            _remove(seat)
-            raise Died from None
-        state = b""
+    state = _state(pid)
+    if state in {b"Z", b"X"}:  # a process that it has left behind holds the socket
+        _remove(seat)
+        raise Died
     if state in {b"T", b"t"}:
         return f"the resident server, process {pid}, is stopped"
+    now = time.monotonic()
     if now > late:
         return f"the application does not load within {_LOAD_SECONDS:g} seconds"
     if now <= busy:
@@ -780,6 +784,15 @@ def _why_silent(seat: Seat, connection: _socket.socket, busy: float, late: float
         return ""
     seat.unlock()
     return f"the resident server, process {pid}, is busy"
+
+
+def _state(pid: int) -> bytes:
+    """Give a process's state as proc(5) has it, X for none; empty where the system tells none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read(512).rpartition(b") ")[2][:1]
+    except (FileNotFoundError, ProcessLookupError):
+        return b"X" if os.path.exists("/proc/self/stat") else b""
 
 
 def _remove(seat: Seat) -> None:

@@ -221,12 +221,21 @@ def test_missing_file_is_a_mistake(capsys):
     assert "nowhere.yaml cannot be read: No such file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("target", ["http://127.0.0.1/", "scgi://127.0.0.1:1/x", "site.py", "run"])
-def test_what_cannot_be_looked_at_yet_gets_a_sentence(target, place, capsys):
-    (place / "run").write_text("#!/usr/bin/python3\n")
+@pytest.mark.parametrize("target", ["http://127.0.0.1/", "scgi://127.0.0.1:1/x"])
+def test_what_cannot_be_looked_at_yet_gets_a_sentence(target, capsys):
     assert cli.main(["check", target]) == 2
     sentence = one_sentence(capsys.readouterr().err)
     assert sentence.startswith(f"portico: {target}: portico check cannot look at ")
+
+
+@pytest.mark.parametrize("name", ["site.py", "run", "nothing.fcgi"])
+def test_a_script_is_no_configuration(name, place, capsys):
+    """What is found about one: tests/hosting."""
+    (place / "run").write_text("#!/no/such/program\n")
+    status = cli.main(["check", name])
+    out, err = capsys.readouterr()
+    assert (status, out) == ((0, "site.py is ok: it loads\n") if name == "site.py" else (2, ""))
+    assert "setting" not in err
 
 
 # -- JSON --------------------------------------------------------------------------------------

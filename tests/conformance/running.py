@@ -6,7 +6,6 @@ the web server does that itself.
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess

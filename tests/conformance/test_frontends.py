@@ -83,7 +83,7 @@ class Switch:
         if self.running is not None:
             running, self.running, self.name = self.running, None, ""
             said = running.said()
-            warmed = running.warm is not None and bool(list(running.warm.glob("*.socket")))
+            warmed = running.warm is not None and bool(list(running.warm.glob("*.sock")))
             running.stop()
             assert "internal error" not in said
             assert "served as plain CGI" not in said

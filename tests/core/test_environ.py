@@ -332,15 +332,17 @@ def test_repairs_are_counted_where_no_mounting_was_given():
 def test_what_is_believed_without_a_look_is_what_a_look_would_give():
     """Every combination of what the repairs ask for."""
     looked = believed = 0
-    for software, filename, script, info in product(
+    for software, filename, script, info, redirected in product(
         ["nginx/1.22.1", "Apache/2.4", "Microsoft-IIS/10.0", "lighttpd/1.4.69", "", None],
         ["proxy:fcgi://127.0.0.1:9000/x", "proxy:uwsgi://h:1/", "/srv/proxy:x", "", None],
         ["", "/", "/app", "/app/", "/x/app.py", "/a//b", None],
         ["", "/", "/x", "/app", "/app/x", "/x/app.py/y", None],
+        ["/x/y", "/app/x", None],
     ):
         sent = {
             "SERVER_SOFTWARE": software, "SCRIPT_FILENAME": filename, "SCRIPT_NAME": script,
             "PATH_INFO": info, "REQUEST_URI": "/app/x", "APPL_MD_PATH": "/LM/W3SVC/1/ROOT/app",
+            "REDIRECT_URL": redirected, "REDIRECT_STATUS": "200",
         }  # fmt: skip
         given = {
             **{name: REQUEST[name] for name in REQUEST if name not in sent},

@@ -222,3 +222,43 @@ def test_targets_of_the_examples_decode_once():
         for further, _, right in rows:
             if "REQUEST_URI" in further:
                 assert decode_path(path_of(further["REQUEST_URI"])) == "".join(right)
+
+
+# What an .htaccess has rewritten to a script beside it.
+
+REWRITTEN = {
+    "SCRIPT_NAME": "/blog/app.cgi",
+    "REQUEST_URI": "/blog/a%20b?x=1",
+    "REDIRECT_STATUS": "200",
+    "REDIRECT_URL": "/blog/a b",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "right"),
+    [
+        ({}, ("/blog", "/a b")),
+        ({"REDIRECT_URL": "http://localhost/blog/a%20b"}, ("/blog", "/a b")),  # QualifyRedirectURL
+        ({"REDIRECT_URL": "/blog"}, ("/blog", "")),
+        ({"REDIRECT_URL": "/blog/"}, ("/blog", "/")),
+        ({"REDIRECT_STATUS": "404"}, ("/blog/app.cgi", "")),  # an ErrorDocument
+        ({"REDIRECT_URL": "/blog/app.cgi"}, ("/blog/app.cgi", "")),
+        ({"REDIRECT_URL": "/elsewhere/x"}, ("/blog/app.cgi", "")),
+        ({"PATH_INFO": "/a b"}, ("/blog/app.cgi", "/a b")),  # both are right as they are
+    ],
+)
+def test_rewriting_is_undone(changes, right):
+    assert applied({**REWRITTEN, **changes})[0] == right
+
+
+@pytest.mark.parametrize("info", ["/a b", None])
+@pytest.mark.parametrize("prefix", ["/blog", ""])
+def test_rewriting_is_undone_below_a_mount_point_that_was_told(prefix, info):
+    environ = REWRITTEN if info is None else {**REWRITTEN, "PATH_INFO": info}
+    whole = "/blog/a b"
+    assert applied(dict(environ), prefix)[0] == (prefix, whole[len(prefix) :])
+
+
+def test_rewriting_to_a_script_that_stands_elsewhere():
+    environ = {**REWRITTEN, "SCRIPT_NAME": "/cgi-bin/app.cgi", "PATH_INFO": "/a b"}
+    assert applied(environ, "/blog")[0] == ("/blog", "/a b")

@@ -23,7 +23,7 @@ from portico.core import environ
 from portico.core.mount import NotMounted
 from portico.errors import ConfigError
 from portico.limits import Limits
-from portico.servers import catalog
+from portico.servers import catalog, hosting
 from portico.transports import bind
 
 SOURCE = docs.ROOT / "src" / "portico"
@@ -135,10 +135,14 @@ def check_command(command):
         assert request.split_url(arguments.url, arguments.option), line
     elif name == "decode":
         assert arguments.file, line
+    elif name == "cgi":
+        assert arguments.app, line
     elif name == "status":
         assert arguments.socket or arguments.config, line
     elif name == "check":
         resolve.resolve(arguments, {}, None)
+    elif name == "init":
+        assert arguments.kind in hosting.NAMES, line
     elif arguments.target == "systemd":
         assert not arguments.application or docs.run(command)[0] == 0, line
     else:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from portico.config.resolve import from_keywords
-from portico.servers import catalog, systemd
+from portico.servers import catalog, hosting, systemd
+from portico.servers.hosting import Hosting
 from portico.servers.site import Site
 from portico.servers.unit import Unit
 from portico.transports.bind import parse
@@ -121,8 +122,39 @@ def deployed():
             yield f"{directory}/{name}", text
 
 
+def hostings():
+    """Yield a name and a site of each kind of shared hosting."""
+    common = {
+        "directory": "/home/me/mysite",
+        "interpreter": "/home/me/venv/bin/python",
+        "prefix": "/home/me/venv",
+        "path": ("/home/me/mysite",),
+    }
+    for kind, name in hosting.NAMES.items():
+        yield f"{kind}-plain", Hosting(kind=kind, name=name, app="mysite.wsgi", **common)
+    full = {
+        "app": "/home/me/my site/it's.py:make_app()",
+        "mount": "/blog.v1",
+        "static": ("static", "media/a.b"),
+        "closed": (".venv", "my.env"),
+    }
+    yield (
+        "cgi-full",
+        Hosting(
+            kind="cgi", name="blog.cgi", options={"warm": True, "threads": 4}, **common, **full
+        ),
+    )
+    apart = common | {"interpreter": "/home/me/my venv/bin/python"}
+    yield "fcgi-full", Hosting(kind="fcgi", name="blog.fcgi", **apart, **full)
+
+
 def texts():
     """Yield the file name and the text of every golden file."""
+    for name, made in hostings():
+        # not .py: it is read as it is, not formatted
+        yield f"hosting-{name}-{made.name}".removesuffix(".py"), hosting.render(made)
+        if made.kind != "passenger":
+            yield f"hosting-{name}-htaccess", hosting.htaccess(made)
     for name, made in units():
         for file, text in systemd.render(made).items():
             yield f"systemd-{name}-{file}", text

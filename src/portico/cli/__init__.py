@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 COMMANDS = {
     "up": "run an application behind a web server, here and now",
     "serve": "serve an application on one or more gateway sockets",
+    "cgi": "serve one CGI request, in a process that a web server has started",
     "request": "send one request to an application server, as a web server would",
     "decode": "explain captured octets of a gateway protocol, and what is wrong with them",
     "config": "print the configuration of a web server for an application",
-    "check": "show what a configuration says, and all that is wrong with it",
+    "init": "write the script and the .htaccess for a host that starts scripts, and try them",
+    "check": "show what is wrong with a configuration, or with a script that a web server starts",
     "status": "show how a service is doing: its workers, requests, counters",
 }
 

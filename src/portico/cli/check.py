@@ -1,15 +1,20 @@
-"""Show what a configuration says, and all that is wrong with it.
+"""Show what is wrong with a configuration, or with a script that a web server starts.
 
   portico check portico.yaml                   every value, and where it came from
   portico check portico.yaml --load            try to load the application as well
   portico check portico.yaml --threads 8       as `portico serve --config portico.yaml` would be
+  portico check public_html/app.cgi            run it as a web server does, and tell what fails
+  portico check app.fcgi --user www-data       as well, whether that user reaches it
 
 FILE is a YAML file for `portico serve --config`; the environment (PORTICO_...) and the flags count
-as they do there. The exit status is 0 where nothing is wrong, 2 where something is.
+as they do there. Or it is a script (.cgi, .fcgi, .py, .wsgi, or what begins with #!), for which
+--json, --path, --deadline and --user count. The exit status is 0 where nothing is wrong, 2 where
+something is.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -25,7 +30,6 @@ from portico.errors import ConfigError
 from portico.transports.bind import parse
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator
 
     from portico.config.mounts import Mount
@@ -52,6 +56,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="load the application too, in a process of its own, within startup_timeout",
     )
+    parser.add_argument(
+        "--path", default="/", metavar="PATH", help="script: what to ask it for; default: /"
+    )
+    parser.add_argument(
+        "--deadline",
+        type=_seconds,
+        default=20.0,
+        metavar="S",
+        help="script: seconds that each run of it may take; default: 20",
+    )
     resolve.add_arguments(parser)
 
 
@@ -61,7 +75,13 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigError: the target is of a kind that cannot be looked at yet.
     """
-    _refuse_others(arguments.target)
+    if _is_script(arguments.target):
+        # lazy: what runs scripts, for scripts alone
+        from portico.cli import _check_script  # noqa: PLC0415
+        from portico.servers.scripts.examine import Sample  # noqa: PLC0415
+
+        sample = Sample(arguments.user or "", arguments.path, arguments.deadline)
+        return _check_script.run(arguments.target, sample, as_json=arguments.json)
     reading = resolve.gather(arguments, os.environ, arguments.target)
     settings = Settings(**reading.values)
     mistakes = sorted(_all_mistakes(reading, settings), key=_line_of)
@@ -83,25 +103,35 @@ def run(arguments: argparse.Namespace) -> int:
     return 2 if mistakes else 0
 
 
-def _refuse_others(target: str | None) -> None:
-    """Refuse what is no configuration file."""
+def _is_script(target: str | None) -> bool:
+    """Whether a script is meant, and no configuration file.
+
+    Raises:
+        ConfigError: neither.
+    """
     if target is None:
-        return
-    what = ""
+        return False
     if "://" in target:
-        what = "URLs yet; portico request sends one a request"
-    elif target.endswith(_SCRIPT_ENDS) or _is_script(target):
-        what = "scripts yet; portico up runs one behind a web server"
-    if what:
-        raise ConfigError(f"{target}: portico check cannot look at {what}")
-
-
-def _is_script(path: str) -> bool:
+        raise ConfigError(
+            f"{target}: portico check cannot look at URLs yet; portico request sends one a request"
+        )
+    if target.endswith(_SCRIPT_ENDS):
+        return True
     try:
-        with Path(path).open("rb") as file:
-            return file.read(2) == b"#!"
+        with Path(target).open("rb") as file:
+            return file.read(5).removeprefix(b"\xef\xbb\xbf")[:2] == b"#!"
     except (OSError, ValueError):  # said where it is read
         return False
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if 0.1 <= seconds <= 3600:
+        return seconds
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0.1 to 3600")
 
 
 def _all_mistakes(reading: Reading, settings: Settings) -> Iterator[ConfigError]:

@@ -57,6 +57,20 @@ EXAMPLES: dict[str, list[tuple[dict[str, str], tuple[str | None, str | None], tu
             ("/app", "/"),
         ),
     ],
+    "apache-rewrite": [
+        # a RewriteRule of an .htaccess that leads to a script beside it: the script's name shows,
+        # and there is no PATH_INFO. Observed from Apache 2.4.71.
+        (
+            {"REDIRECT_STATUS": "200", "REDIRECT_URL": "/blog/a b"},
+            ("/blog/app.cgi", None),
+            ("/blog", "/a b"),
+        ),
+        (
+            {"REDIRECT_STATUS": "200", "REDIRECT_URL": "/"},
+            ("/app.cgi", None),
+            ("", "/"),
+        ),
+    ],
     "nginx-stock-fastcgi": [
         # fastcgi_params has no PATH_INFO: the whole path is in SCRIPT_NAME. Observed from 1.22.1.
         ({"SERVER_SOFTWARE": "nginx/1.22.1"}, ("/app/hello", None), ("", "/app/hello")),
@@ -157,6 +171,10 @@ class Mounting:
                 target = decode_path(path_of(environ.get("REQUEST_URI", "")))
                 slash = "" if target == script and script[-1] != "/" else "/"
                 return "apache-bare-mount", script.rstrip("/"), slash
+        elif script and (info is None or self.prefix is not None) and "REDIRECT_URL" in environ:
+            # with a PATH_INFO both are right, and only a mount point that was told needs more
+            if enabled(("apache-rewrite",)):
+                return "apache-rewrite", *_split_rewritten(environ, script, info or "")
         elif info is None and script is None:
             if enabled(("no-path-info",)):
                 target = decode_path(path_of(environ.get("REQUEST_URI", "")))
@@ -166,16 +184,25 @@ class Mounting:
             if enabled(("nginx-stock-fastcgi",)):
                 return "nginx-stock-fastcgi", "", script or ""
         elif software.startswith("Microsoft-IIS/") and script and info:
-            wildcard = script == info and not script.endswith(_SCRIPT_ENDS)
-            if wildcard and "APPL_MD_PATH" in environ:
-                if enabled(("iis-wildcard",)):
-                    return "iis-wildcard", *_split_virtual(environ["APPL_MD_PATH"], info)
-            elif (info + "/").startswith(script + "/") and enabled(("iis-script-name-twice",)):
-                return "iis-script-name-twice", script, info[len(script) :]
+            repaired = self._repair_iis(environ, script, info)
+            if repaired is not None:
+                return repaired
         if script and script[-1] == "/" and enabled(("slash-in-script-name",)):
             rest = (info or "").removeprefix("/")
             return "slash-in-script-name", script.rstrip("/"), "/" + rest
         return "", script or "", info or ""
+
+    def _repair_iis(
+        self, environ: dict[str, str], script: str, info: str
+    ) -> tuple[str, str, str] | None:
+        enabled = self.disabled.isdisjoint
+        wildcard = script == info and not script.endswith(_SCRIPT_ENDS)
+        if wildcard and "APPL_MD_PATH" in environ:
+            if enabled(("iis-wildcard",)):
+                return "iis-wildcard", *_split_virtual(environ["APPL_MD_PATH"], info)
+        elif (info + "/").startswith(script + "/") and enabled(("iis-script-name-twice",)):
+            return "iis-script-name-twice", script, info[len(script) :]
+        return None
 
     def _split(self, path: str) -> tuple[str, str]:
         """Split a whole path at the configured prefix, on whole segments."""
@@ -204,6 +231,26 @@ def _split_proxied(
     if rest in {"", "/"}:
         return whole, ""
     return ("", whole) if info is None else (script, info)
+
+
+def _split_rewritten(environ: dict[str, str], script: str, info: str) -> tuple[str, str]:
+    """Split the path that the client asked for at the directory of the script that it became.
+
+    REDIRECT_URL is that path, decoded; with QualifyRedirectURL it is a whole URL.
+    """
+    if environ.get("REDIRECT_STATUS") != "200":  # an ErrorDocument is no other name of the target
+        return script, info
+    target = environ["REDIRECT_URL"]
+    if target[:1] != "/":
+        target = decode_path(path_of(environ.get("REQUEST_URI", "")))
+    place = script.rpartition("/")[0]
+    if (target + "/").startswith(script + "/"):  # it named the script itself
+        return script, info
+    if (target + "/").startswith(place + "/"):
+        return place, target[len(place) :]
+    if info and target.endswith(info):
+        return target[: len(target) - len(info)], info
+    return script, info
 
 
 def _split_virtual(application: str, path: str) -> tuple[str, str]:

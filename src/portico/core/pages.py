@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import traceback
 
+from portico.refusals import status_line
+
 _SENTENCES = {
     "400": "The request could not be understood.",
     "403": "The request was refused.",
@@ -63,6 +65,14 @@ def error_page(
     sentence = _SENTENCES.get(status[:3], "The request could not be answered.")
     page = _PAGE.format(status=html.escape(status), sentence=sentence, detail=detail)
     return page.encode("utf-8", "backslashreplace")
+
+
+def refusal(code: int) -> tuple[str, list[tuple[str, str]], bytes]:
+    """Make the response to a request that is answered *code* without an application."""
+    status = status_line(code)
+    body = error_page(status)
+    headers = [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(body)))]
+    return status, headers, body
 
 
 def traceback_text(error: BaseException) -> str:

@@ -51,13 +51,21 @@ def unprivileged() -> Account | None:
     if not is_root():
         return None
     for name in _NAMES:
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        gids = frozenset(os.getgrouplist(name, entry.pw_gid))
-        return Account(name, grp.getgrgid(entry.pw_gid).gr_name, entry.pw_uid, gids)
+        account = named(name)
+        if account is not None:
+            return account
     raise ConfigError(f"root needs an account for the web server: one of {', '.join(_NAMES)}")
+
+
+def named(user: str | int) -> Account | None:
+    """Give the account of that name or number; None where there is none."""
+    try:
+        entry = pwd.getpwuid(user) if isinstance(user, int) else pwd.getpwnam(user)
+        group = grp.getgrgid(entry.pw_gid).gr_name
+    except KeyError:
+        return None
+    gids = frozenset(os.getgrouplist(entry.pw_name, entry.pw_gid))
+    return Account(entry.pw_name, group, entry.pw_uid, gids)
 
 
 def admit(account: Account, title: str, site: Site) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import portico
 from portico.errors import ConfigError
 from portico.loader import anchored
+from portico.servers import hosting
 from portico.servers.account import may, unprivileged
 
 if TYPE_CHECKING:
@@ -19,17 +20,6 @@ if TYPE_CHECKING:
 
 #: Where another account finds a Python when the present one lies in a closed home directory.
 _SYSTEM_PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
-
-_SCRIPT = """\
-#!{interpreter}
-import sys
-
-sys.path[:0] = {path!r}
-
-import portico
-
-portico.run({app!r}, **{options!r})
-"""
 
 
 def write_script(
@@ -51,9 +41,9 @@ def write_script(
     here = Path.cwd()
     package = Path(portico.__file__).resolve().parent
     interpreter = sys.executable
-    path = [str(package.parent), str(here)]
+    path = [str(package.parent)]
     if account is not None:
-        interpreter = _find_interpreter(account)
+        interpreter = find_interpreter(account)
         if not _reaches(account, package / "entry.py"):
             shutil.copytree(package, directory / "lib" / "portico")
             path[0] = str(directory / "lib")
@@ -67,18 +57,14 @@ def write_script(
         if not _reaches(account, here / "x"):
             here = directory
     script = directory / "app.cgi"
-    text = _SCRIPT.format(
-        interpreter=interpreter,
-        path=path,
-        app=anchored(app),  # the web server chooses the working directory
-        options=options,
-    )
+    path.append(str(here))
+    text = hosting.script(interpreter, path, anchored(app), options)
     script.write_text(text, encoding="utf-8")
     script.chmod(0o755)
     return script
 
 
-def _find_interpreter(account: Account) -> str:
+def find_interpreter(account: Account) -> str:
     """Find a Python, new enough, that *account* may start."""
     for name in (sys.executable, *_SYSTEM_PYTHONS):
         if not (Path(name).exists() and _reaches(account, Path(name))):
