@@ -339,8 +339,10 @@ class Direct(Spawner):
         until(answers, f"an answer; it said {self.log()}")
 
     def stop(self):
-        if self.process is not None:  # first, or it would start others
-            self.process.kill()
+        if self.process is not None:
+            # the whole session, or one that is just being started would be left
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(WAIT)
         for pid in self.script.processes():
             with contextlib.suppress(ProcessLookupError):
@@ -353,7 +355,11 @@ class Direct(Spawner):
     def begin(self, path, body=b"", **headers):
         frontend = Frontend("fastcgi", self.address, keep=False)
         params = {f"HTTP_{name.upper()}": value for name, value in headers.items()}
-        frontend.begin(path, body, **params)
+        try:
+            frontend.begin(path, body, **params)
+        except OSError:
+            frontend.close()
+            raise
 
         def finish():
             with frontend:

@@ -13,6 +13,7 @@ import pytest
 import docs_harness as docs
 from engine_harness import WAIT, Frontend, until
 from fcgi_harness import Direct, Script, count_threads
+from portico.errors import PorticoError
 
 #: Becomes the script, as another user where root runs the tests: no limit of processes is root's.
 _WRAPPER = """
@@ -259,17 +260,16 @@ def test_address_space_is_small(script, mebibytes):
 
 
 def test_memory_that_one_request_takes_whole_is_missed_by_none_later(script):
+    """What runs meanwhile may be answered, refused or cut; the process goes on."""
     with Limited(script, AS=160 << 20) as process:
         for _ in range(3):
-            eating = process.begin("/everything")
-            others = []
+            running = [process.begin("/everything")]
             for _ in range(6):
                 with contextlib.suppress(OSError):
-                    others.append(process.begin("/threads"))
-            statuses = []
-            for finish in (eating, *others):
-                with contextlib.suppress(OSError, AssertionError, Exception):
-                    statuses.append(finish().status)
+                    running.append(process.begin("/threads"))
+            for finish in running:
+                with contextlib.suppress(OSError, PorticoError):
+                    assert finish().status in {200, 500}
             assert process.process.poll() is None
             assert process.ask("/threads").status == 200
         process.process.terminate()

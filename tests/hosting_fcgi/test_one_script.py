@@ -187,14 +187,16 @@ def test_idle_process_that_mod_fcgid_ends_leaves_nothing(script):
 
 @pytest.mark.frontend("spawn-fcgi")
 @pytest.mark.frontend("multiwatch")
-def test_signal_to_the_whole_group_cuts_nothing(script, gate):
-    """A service manager signals multiwatch and its children; multiwatch signals these again."""
+def test_multiwatch_ends_its_children_and_a_further_signal_cuts_nothing(script, gate):
+    """It sends them SIGUSR1; a service manager may add a SIGTERM for each."""
     with Multiwatch(script) as spawner:
         until(lambda: all(map(is_ready, script.processes())), "all of them")
         finish = spawner.begin(f"/held/1?{gate}")
         until(lambda: entered(script), "the request")
-        os.killpg(spawner.process.pid, signal.SIGTERM)
-        until(lambda: len(script.processes()) == 1, "the end of the idle ones")
+        spawner.process.terminate()
+        until(lambda: script.processes() == entered(script), "the end of the idle ones")
+        (pid,) = entered(script)
+        os.kill(pid, signal.SIGTERM)
         gate.touch()
         assert finish().body == b"finished"
         assert spawner.process.wait(WAIT) == 0
@@ -224,8 +226,10 @@ def test_parent_of_several_workers_ends_as_one_process_does():
         gate = made.gates / "gate"
         finish = spawner.begin(f"/held/1?{gate}")
         until(lambda: entered(made), "the request")
-        os.killpg(spawner.process.pid, signal.SIGTERM)
+        spawner.process.terminate()
         until(lambda: len(made.processes()) == 2, "the end of the idle ones")
+        for pid in made.processes():
+            os.kill(pid, signal.SIGTERM)
         gate.touch()
         assert finish().body == b"finished"
         assert spawner.process.wait(WAIT) == 0
