@@ -282,11 +282,12 @@ def _serve_warm(application: Callable[..., Any] | str, warm: str, options: dict[
 
 
 def _serve_inherited(application: Callable[..., Any] | str, options: dict[str, Any]) -> None:
-    from portico.supervisor.spawned import Spawned  # noqa: PLC0415 - as in serve
+    from portico.supervisor.spawned import BIND, Spawned  # noqa: PLC0415 - as in serve
 
     spawned = Spawned(options)
-    serve(spawned.attend(_loaded(application, options)), "fastcgi+fd://0", **spawned.options)
-    spawned.begin_anew()
+    loaded = _loaded(application, options)
+    if not spawned.stand_by(loaded):
+        serve(loaded, BIND, **spawned.options)
 
 
 def _serve_systemd(application: Callable[..., Any], options: dict[str, Any]) -> None:

@@ -16,15 +16,24 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from portico.config.examine import binds
+from portico.config.resolve import from_keywords
 from portico.core.unloadable import Unloadable
+from portico.supervisor import worker
+from portico.supervisor.codewatch import CodeWatch
+from portico.supervisor.logfiles import LogFiles
 from portico.transports import stdio
+from portico.transports.listen import open_listeners
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from portico.supervisor.codewatch import CodeWatch
+    from portico.engine.leader import Engine
 
 log = logging.getLogger("portico")
+
+#: Where such a process listens.
+BIND = "fastcgi+fd://0"
 
 #: Seconds after which a request is taken for a sign that the application may load by now: not all
 #: that was amiss is in the code. More often would be a storm where each attempt is expensive.
@@ -49,8 +58,6 @@ class Spawned:
         with suppress(OSError):  # it is gone
             self._directory = os.getcwd()  # noqa: PTH109 - a text
         self._began = time.time_ns()
-        self._socket = -1
-        self._standby: _Standby | None = None
         self.options = dict(options)
         leads_nowhere = _is_null(2)
         stdio.open_missing()
@@ -64,49 +71,57 @@ class Spawned:
             sys.stdout = _text_stream(sys.stdout, 1, errors="strict")
         sys.stderr = _text_stream(sys.stderr, 2)
 
-    def attend(self, application: Callable[..., Any]) -> Callable[..., Any]:
-        """Give what is to be served: *application*, or what stands by until there is one."""
-        if not isinstance(application, Unloadable) or not hasattr(os, "fork"):
-            return application
-        self._socket = os.dup(0)  # the engine closes its own before the new process begins
-        self._standby = _Standby(application, self._began)
-        self.options["workers"] = 1  # nobody else is to be told of it
-        return self._standby
+    def stand_by(self, application: Callable[..., Any]) -> bool:
+        """Serve what stands in for an application that cannot be loaded, then begin anew.
 
-    def begin_anew(self) -> None:
-        """Become the process again that this one was at its start, if that may help."""
-        standby = self._standby
-        if standby is None:
-            return
-        standby.stop()
-        if not standby.is_over:
-            return  # somebody else has ended this process
+        Returns:
+            False at once where there is an application; True where this process has been told
+            to end.
+
+        Raises:
+            ConfigError: an option is wrong, or a log file cannot be opened.
+        """
+        if not isinstance(application, Unloadable) or not hasattr(os, "fork"):
+            return False
+        socket = os.dup(0)  # the engine closes its own before the new process begins
+        standby = _Standby(application, self._began)
+        settings = from_keywords({"bind": (BIND,), **self.options})
+        files = LogFiles(settings)
+        try:
+            listeners = open_listeners(binds(settings))
+            is_told = worker.run(standby, listeners, settings, files=files, started=standby.watch)
+        finally:
+            files.close()
+        if is_told:
+            os.close(socket)
+        else:
+            self._begin_anew(socket)
+        return True
+
+    def _begin_anew(self, socket: int) -> None:
+        """Become the process again that this one was at its start."""
         log.warning("the application could not be loaded: beginning anew")
         sys.stdout.flush()
         sys.stderr.flush()
         if self._directory is not None:
             with suppress(OSError):
                 os.chdir(self._directory)
+        os.dup2(socket, 0)
         for name in ("SIGTERM", "SIGUSR1", "SIGXCPU"):
             signal.signal(getattr(signal, name), signal.SIG_DFL)  # ignored by now, and inherited
-        os.dup2(self._socket, 0)
         os.execve(  # noqa: S606 - ourselves
             sys.executable, [sys.executable, *sys.orig_argv[1:]], self._environment
         )
 
 
 class _Standby:
-    """Answers with what `Unloadable` does, until it is worth another attempt.
-
-    Attributes:
-        is_over: Whether it is.
-    """
+    """Answers with what `Unloadable` does, until another attempt is worth while."""
 
     def __init__(self, application: Unloadable, began: int) -> None:
         self._application = application
+        self._began = began
         self._retry_at = time.monotonic() + RETRY_SECONDS
-        self._watch = _watch_code(self._end, began)
-        self.is_over = False
+        self._end: Callable[[], object] = bool  # nothing, until there is an engine
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         """Answer 500."""
@@ -114,28 +129,11 @@ class _Standby:
             self._end()
         return self._application(environ, start_response)
 
-    def stop(self) -> None:
-        """Look for changes no more."""
-        if self._watch is not None:
-            self._watch.stop()
-
-    def _end(self, _: str = "") -> None:
-        """Finish what runs, as at SIGTERM."""
-        if not self.is_over:
-            self.is_over = True
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _watch_code(changed: Callable[[str], None], began: int) -> CodeWatch | None:
-    """Look for changes of the code; None where no thread can be had for that."""
-    from portico.supervisor.codewatch import CodeWatch  # noqa: PLC0415 - for failures alone
-
-    watch = CodeWatch((), changed, began)
-    try:
-        watch.start()
-    except RuntimeError:
-        return None
-    return watch
+    def watch(self, engine: Engine) -> None:
+        """Have *engine* end when the code has changed."""
+        self._end = engine.stop
+        with suppress(RuntimeError):  # no thread is to be had: then time has to do
+            CodeWatch((), lambda _: engine.stop(), self._began).start()
 
 
 def _names_log(options: dict[str, Any]) -> bool:

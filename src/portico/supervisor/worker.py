@@ -106,7 +106,7 @@ def run(
     files: LogFiles | None = None,
     base: dict[str, object] | None = None,
     started: Callable[[Engine], object] | None = None,
-) -> None:
+) -> bool:
     """Serve in this process until a signal says stop.
 
     SIGTERM ends it gracefully: what runs is finished, for ``graceful_timeout`` seconds at most;
@@ -124,6 +124,9 @@ def run(
         files: Where access lines go; opened anew at SIGUSR1.
         base: More keys for the environ of every request.
         started: Called with the engine before it serves.
+
+    Returns:
+        Whether a signal has ended it.
 
     Raises:
         ConfigError: a listener's protocol or a repair's name is unknown.
@@ -145,7 +148,7 @@ def run(
         started(engine)
     if threading.current_thread() is not threading.main_thread():
         engine.serve()
-        return
+        return False
     stopper = _Stopper(engine, settings.graceful_timeout, is_patient=is_spawned)
     signals = [*_SIGNALS, *_cpu_signals()]
     before = {}
@@ -164,6 +167,7 @@ def run(
             # what a process manager repeats now would kill a process that ends well
             is_repeated = is_spawned and number != signal.SIGINT
             signal.signal(number, signal.SIG_IGN if is_repeated else handler)
+    return stopper.waits
 
 
 def _serve(post: Post) -> int:
