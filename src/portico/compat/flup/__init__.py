@@ -9,40 +9,54 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
     from types import ModuleType
 
 __all__ = ["install"]
 
 _NAME = "flup"
 
+_MODULES = (
+    "", ".client", ".client.fcgi_app", ".client.scgi_app", ".server", ".server.ajp",
+    ".server.ajp_fork", ".server.cgi", ".server.fcgi", ".server.fcgi_base", ".server.fcgi_fork",
+    ".server.fcgi_single", ".server.paste_factory", ".server.scgi", ".server.scgi_fork",
+)  # fmt: skip
+
 
 def install() -> None:
-    """Let ``import flup`` find this package, whether or not flup is installed.
+    """Let ``import flup`` give this package, whether or not flup is installed.
 
     Once is enough; again does nothing.
 
     Raises:
         ImportError: flup itself has been imported already, so that some of it is in use.
     """
-    if any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        return
+    package = sys.modules[__name__]
     there = sys.modules.get(_NAME)
-    if there is not None and there is not sys.modules[__name__]:
+    if there is package:
+        return
+    if there is not None:
         raise ImportError(
             f"flup was imported already, from {getattr(there, '__file__', None)}: call"
             " portico.compat.flup.install() before the first import of flup",
             name=_NAME,
         )
-    sys.meta_path.insert(0, _Finder())  # before the finder of what is installed
+    # All at once, 50 ms: a finder that gives a module of another name comes to grief with
+    # lazy imports, as Mercurial's hgweb.fcgi has them.
+    for name in _MODULES:
+        sys.modules[_NAME + name] = import_module(__name__ + name)
+    sys.meta_path.insert(0, _Refusals())
 
 
-class _Finder:
-    """Finds ``flup`` and all below it here; finder and loader in one."""
+class _Refusals:
+    """Says of every other ``flup.something`` that it is not there, and what to use instead.
+
+    Without it such a module would be found in this package's directory, and be another copy.
+    """
 
     def find_spec(
         self,
@@ -50,25 +64,16 @@ class _Finder:
         path: Sequence[str] | None = None,  # noqa: ARG002 - the import system's interface
         target: ModuleType | None = None,  # noqa: ARG002 - likewise
     ) -> ModuleSpec | None:
-        if fullname != _NAME and not fullname.startswith(_NAME + "."):
+        """Raise for what begins with ``flup.``; nothing else is looked for here."""
+        package, _, name = fullname.partition(".")
+        if package != _NAME:
             return None
-        return ModuleSpec(fullname, self, is_package=True)  # type: ignore[arg-type] # duck-typed
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:  # noqa: ARG002 - likewise
-        return None
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Put the module of this package in the place of the empty one just made."""
-        spec = module.__spec__
-        name = module.__name__ if spec is None else spec.name
-        real = __name__ + name.removeprefix(_NAME)
         try:
-            sys.modules[name] = import_module(real)
-        except ModuleNotFoundError as error:
-            if error.name != real:  # something that it imports
-                raise
-            raise ModuleNotFoundError(
-                f"No module named {name!r}: portico.compat.flup stands in for flup 1.0.3 and has"
-                f" no {real}",
-                name=name,
-            ) from None
+            import_module(f"{__name__}.{name.partition('.')[0]}")  # raises where flup 0.5 had it
+        except ModuleNotFoundError:
+            pass
+        raise ModuleNotFoundError(
+            f"No module named {fullname!r}: portico.compat.flup stands in for the servers and"
+            " clients of flup 1.0.3, not for its internals",
+            name=fullname,
+        )

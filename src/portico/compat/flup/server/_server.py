@@ -85,7 +85,6 @@ class Server:
         self._bindAddress = address
         self._bind = arguments.read_address(self._protocol, address, umask)
         self._least = 0
-        self._logging_level: int | None = None
         self._engine: Engine | None = None
         self._stopped: bool | None = None
         settings["debug"] = self.debug
@@ -123,7 +122,7 @@ class Server:
             SystemExit: in a child, at its end.
         """
         bind = arguments.restrict(self._bind, self._allowed(), self._instead)
-        with _logging(self._logging_level), _descriptor_kept(bind):
+        with _descriptor_kept(bind):
             if self._forks:
                 return self._serve_by_children(bind)
             return self._serve_by_threads(bind)
@@ -280,12 +279,16 @@ class LoggingServer(Server):
             ConfigError: it would be open to other machines.
             SystemExit: in a child, at its end.
         """
-        try:
-            return self._serve()
-        except TransportError as error:
-            with _logging(self._logging_level):
+        name = type(self).__name__
+        with _logging(self._logging_level):
+            log.info("%s starting up", name)
+            try:
+                reload = self._serve()
+            except TransportError as error:
                 log.error("%s; exiting", error)  # noqa: TRY400 - it says all
-            return False
+                return False
+            log.info("%s shutting down%s", name, " (reload requested)" if reload else "")
+            return reload
 
 
 def serve_cgi(application: Callable[..., Any], *, debug: bool) -> int:
@@ -310,11 +313,8 @@ def _system_error(error: TransportError) -> OSError:
 
 
 @contextmanager
-def _logging(level: int | None) -> Iterator[None]:
+def _logging(level: int) -> Iterator[None]:
     """Let the log be as loud as loggingLevel says, on standard error if nobody else takes it."""
-    if level is None:
-        yield
-        return
     before = log.level
     log.setLevel(level)
     handler = None

@@ -54,7 +54,6 @@ class WSGIServer(LoggingServer):
         **kw: Any,
     ) -> None:
         pool = arguments.take_keywords(kw, arguments.PROCESSES, arguments.TAKEN_OUT_BY_FORKS)
-        warn_of_script_name(scriptName)
         self._set_up_logging(
             application,
             environ,
@@ -69,3 +68,4 @@ class WSGIServer(LoggingServer):
             debug=debug,
             pool=pool,
         )
+        warn_of_script_name(scriptName)
