@@ -182,6 +182,7 @@ def check_allowed_servers(server, place):
 def check_logging_level(server, place):
     for level, heard in ((10, True), (40, False)):
         with Flup(place, server, loggingLevel=level) as program:
+            program.ask()
             program.signal(signal.SIGHUP)
             program.ends()
         assert ("WSGIServer shutting down (reload requested)" in program.stderr) is heard

@@ -8,6 +8,7 @@ Where the import cannot be changed, `install` lets ``import flup`` itself find t
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -68,10 +69,8 @@ class _Refusals:
         package, _, name = fullname.partition(".")
         if package != _NAME:
             return None
-        try:
+        with suppress(ModuleNotFoundError):
             import_module(f"{__name__}.{name.partition('.')[0]}")  # raises where flup 0.5 had it
-        except ModuleNotFoundError:
-            pass
         raise ModuleNotFoundError(
             f"No module named {fullname!r}: portico.compat.flup stands in for the servers and"
             " clients of flup 1.0.3, not for its internals",
