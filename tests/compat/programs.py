@@ -144,6 +144,13 @@ def sleeping(environ, start_response):
     return waiting(environ, start_response)
 
 
+def every(environ, start_response):
+    """Any of the others, by the path."""
+    path = environ["SCRIPT_NAME"] + environ["PATH_INFO"]
+    name = path.removeprefix("/app.fcgi").split("/")[1]
+    return globals()[name](environ, start_response)
+
+
 def handlers():
     """The names of what the signals that end a server do."""
     found = [signal.getsignal(getattr(signal, name)) for name in STOPPING]
