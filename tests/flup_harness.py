@@ -104,3 +104,54 @@ class Flup(Process):
 
     def let_go(self):
         (self.place / "go").touch()
+
+
+#: What comes before a launcher whose import of flup is not changed.
+_INSTALL = {OURS: "import portico.compat.flup as stand_in; stand_in.install()\n", FLUP: ""}
+
+_RUN = (
+    "import runpy, sys\nsys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')\n"
+)
+
+LAUNCHERS = Path(__file__).parent / "compat" / "launchers"
+
+
+def launching(package):
+    """The program that runs a launcher, named by the first argument, with *package* for flup."""
+    return f"{_INSTALL[package]}{_RUN}"
+
+
+class Launcher(Process):
+    """A launcher that imports flup, run with Portico's stand-in or with flup.
+
+    Args:
+        place: A directory, of a short name; the working directory.
+        package: `OURS` or `FLUP`.
+        *command: The launcher and its arguments.
+        address: Where it listens: a path, or host and port.
+        inherited: Whether that is a socket on its descriptor 0, as a process manager makes it.
+        env: More environment variables.
+    """
+
+    def __init__(self, place, package, *command, address, inherited=False, env=None):
+        self.address = address
+        options = {}
+        listener = None
+        if inherited:
+            listener = options["stdin"] = socket.create_server(address)
+        try:
+            super().__init__(
+                place, "-c", launching(package), *command, env=env, cwd=place, **options
+            )
+        finally:
+            if listener is not None:
+                listener.close()
+        try:
+            until(self._is_up, f"the launcher {command[0]}")
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _is_up(self):
+        assert self.process.poll() in {None, 0}, self.stderr  # a daemon's parent ends
+        return accepts(self.address)
