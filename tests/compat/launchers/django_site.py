@@ -30,6 +30,7 @@ django.setup()
 
 
 def index(_request):
+    print("the index was asked for", file=sys.stderr)
     return HttpResponse("<h1>Django</h1>")
 
 

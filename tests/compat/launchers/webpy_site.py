@@ -1,4 +1,4 @@
-"""A site of web.py, which finds out from its arguments how to serve: ``webpy_site.py ADDRESS fcgi``."""
+"""A site of web.py, which sees from its arguments how to serve: ``webpy_site.py ADDRESS fcgi``."""
 
 import web
 
