@@ -144,6 +144,35 @@ def sleeping(environ, start_response):
     return waiting(environ, start_response)
 
 
+def failing_late(environ, start_response):
+    start_response("200 OK", list(PLAIN))
+    yield b""
+    raise KeyError("late")
+
+
+def failing_too_late(environ, start_response):
+    start_response("200 OK", [*PLAIN, ("Content-Length", "100")])
+    yield b"begun"
+    raise KeyError("too late")
+
+
+class OwnError:
+    """Answers for a failed application, as flup's documentation says that one may."""
+
+    def error(self, req):
+        text = sys.exc_info()[0].__name__.encode()
+        if ".ajp" in type(self).__mro__[2].__module__:
+            req.startResponse(503, b"Sorry", [(b"Content-Type", b"text/plain")])
+            req.write(text)
+        else:
+            req.stdout.write(b"Status: 503 Sorry\r\nContent-Type: text/plain\r\n\r\n" + text)
+
+
+class OwnHandler:
+    def handler(self, req):
+        return 0, 0
+
+
 def every(environ, start_response):
     """Any of the others, by the path."""
     path = environ["SCRIPT_NAME"] + environ["PATH_INFO"]
@@ -162,6 +191,9 @@ def main(package, module, application, arguments):
     given = json.loads(arguments)
     if isinstance(given.get("bindAddress"), list):
         given["bindAddress"] = tuple(given["bindAddress"])
+    mixin = globals().get(given.pop("mixin", ""))
+    if mixin is not None:
+        server = type("Own", (mixin, server), {})
     off_main = given.pop("off_main", False)
     before = handlers()
     made = server(globals()[application], **given)

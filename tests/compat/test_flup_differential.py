@@ -13,6 +13,7 @@ import pytest
 
 from engine_harness import environ_for
 from flup_harness import FLUP, OURS, SERVERS, Flup, free_port
+from portico.errors import PorticoError
 
 pytestmark = pytest.mark.peer
 
@@ -91,8 +92,9 @@ def environ_differences(protocol, name):
 class Pair:
     """The same program under both."""
 
-    def __init__(self, server):
+    def __init__(self, server, **arguments):
         self.server = server
+        self.arguments = arguments
         self.protocol = server.partition("_")[0]
         self.places = []
         self.ours, self.flup = self._start(OURS), self._start(FLUP)
@@ -101,7 +103,9 @@ class Pair:
         place = Path(tempfile.mkdtemp(prefix="flup-"))
         self.places.append(place)
         address = ["127.0.0.1", free_port()]
-        return Flup(place, self.server, "every", package=package, bindAddress=address)
+        return Flup(
+            place, self.server, "every", package=package, bindAddress=address, **self.arguments
+        )
 
     def close(self):
         for program in (self.ours, self.flup):
@@ -173,3 +177,27 @@ def test_a_program_sees_the_same(pair, name):
         if ours.get(key, "-") != theirs.get(key, "-") and not key.startswith("portico.")
     }
     assert differences == environ_differences(pair.protocol, name)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_an_error_of_ones_own_answers_the_same(server):
+    pair = Pair(server, mixin="OwnError")
+    try:
+        for name, error in (("failing", b"ValueError"), ("failing_late", b"KeyError")):
+            found = answer_of(pair.ours, f"/{name}", b"")
+            assert found == with_length(answer_of(pair.flup, f"/{name}", b""))
+            assert (found[0], found[2]) == ("503 Sorry", error)
+        pair.ours.wait_for("ValueError: a secret of the program")
+        assert answer_of(pair.ours, "/one_text", b"")[0] == "200 OK"
+        with pytest.raises(PorticoError), pair.ours.begin("/failing_too_late") as frontend:
+            frontend.finish()
+        assert frontend.answer.status == "200 OK"
+    finally:
+        pair.close()
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_handler_of_ones_own_is_refused(server, place):
+    with Flup(place, server, mixin="OwnHandler", prepared=False) as program:
+        assert program.ends() == 1
+    assert "wrap the application, or override error()" in program.stderr

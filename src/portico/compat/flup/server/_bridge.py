@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
 from portico.compat.flup.server import NoDefault
+from portico.compat.flup.server._failure import FailedRequest
 from portico.core.mount import Mounting, NotMounted
-from portico.core.pages import error_page
+from portico.core.pages import error_page, traceback_text
 from portico.core.response import FileWrapper
+from portico.errors import RequestAborted
 from portico.target import decode_path, path_of
 
 if TYPE_CHECKING:
@@ -32,9 +35,11 @@ class Bridge:
         environ: What is added to the environ of each request; read at each.
         script_name: Where the application is; `NoDefault` or None leaves it to the web server.
         named_by_server: Whether WSGI_SCRIPT_NAME in a request takes the place of *script_name*.
+        on_error: Answers a request whose application has raised before it answered; flup's
+            `error`, where a subclass has one of its own.
     """
 
-    __slots__ = ("_application", "_environ", "_named_by_server", "_script_name")
+    __slots__ = ("_application", "_environ", "_named_by_server", "_on_error", "_script_name")
 
     def __init__(
         self,
@@ -43,11 +48,13 @@ class Bridge:
         script_name: Any = NoDefault,
         *,
         named_by_server: bool = False,
+        on_error: Callable[[FailedRequest], object] | None = None,
     ) -> None:
         self._application = application
         self._environ = environ
         self._script_name = script_name
         self._named_by_server = named_by_server
+        self._on_error = on_error
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
@@ -65,16 +72,46 @@ class Bridge:
             start_response("404 Not Found", headers)
             return [page]
 
+        sent = False
+
         def start(
             status: Any, headers: Any, exc_info: Any = None
         ) -> Callable[[bytes | str], object]:
             if type(headers) is list:
                 headers = [(_text(name), _text(value)) for name, value in headers]
             write = start_response(_text(status), headers, exc_info)
-            return lambda data: write(_octets(data))
 
-        answer: Iterable[bytes] = _answer(self._application(environ, start))
+            def send(data: bytes | str) -> object:
+                nonlocal sent
+                sent = sent or bool(data)
+                return write(_octets(data))
+
+            return send
+
+        answer: Iterable[bytes] | None = None
+        try:
+            answer = _answer(self._application(environ, start))
+            if self._on_error is not None and type(answer) is _Blocks:
+                answer.begin()
+        except Exception as error:
+            if type(answer) is _Blocks:
+                answer.close()
+            if self._on_error is None or sent or isinstance(error, RequestAborted):
+                raise
+            return [self._explain(environ, start_response, error)]
         return answer
+
+    def _explain(
+        self, environ: dict[str, Any], start_response: Callable[..., Any], error: Exception
+    ) -> bytes:
+        """Have the subclass's `error` answer; in the clause where the exception is handled."""
+        request = FailedRequest(getattr(self._on_error, "__self__", None), environ)
+        environ["wsgi.errors"].write(traceback_text(error))
+        if self._on_error is not None:
+            self._on_error(request)
+        status, headers, body = request.answer()
+        start_response(status, headers, sys.exc_info())
+        return body
 
     def _add(self, environ: dict[str, Any]) -> None:
         added = self._environ
@@ -133,16 +170,28 @@ def _answer(result: Any) -> Any:
 class _Blocks:
     """An iterable whose texts become bytes as they come."""
 
-    __slots__ = ("_blocks", "_result")
+    __slots__ = ("_blocks", "_first", "_result")
 
     def __init__(self, result: Any) -> None:
         self._result = result
         self._blocks: Iterator[Any] | None = None
+        self._first = b""
+
+    def begin(self) -> None:
+        """Have the application make the first block, whatever it raises."""
+        while not self._first:
+            try:
+                self._first = next(self)
+            except StopIteration:
+                return
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
+        if self._first:
+            first, self._first = self._first, b""
+            return first
         if self._blocks is None:
             self._blocks = iter(self._result)
         block: bytes = _octets(next(self._blocks))

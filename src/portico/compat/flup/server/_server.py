@@ -15,6 +15,7 @@ from portico.compat.flup.server import NoDefault
 from portico.compat.flup.server import _arguments as arguments
 from portico.compat.flup.server._bridge import Bridge
 from portico.config.settings import Settings
+from portico.core.pages import error_page
 from portico.errors import ConfigError, TransportError
 from portico.supervisor import worker
 from portico.supervisor.logfiles import LogFiles
@@ -24,6 +25,7 @@ from portico.transports.listen import open_listeners
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from portico.compat.flup.server._failure import FailedRequest
     from portico.engine.leader import Engine
     from portico.transports.bind import Bind
 
@@ -31,6 +33,9 @@ log = logging.getLogger("portico")
 
 #: Signals beside SIGTERM that end a server when its requests are done; by name, for Windows.
 _GENTLE = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]
+
+#: What subclasses of flup's servers may override there, and not here.
+_INSIDES = ("handler", "requestClass", "request_class", "cgirequest_class")
 
 #: How long children may take to finish what they do; flup kills them then.
 _CHILDREN_SECONDS = 10.0
@@ -77,6 +82,12 @@ class Server:
         Raises:
             ConfigError: an argument that cannot be honoured.
         """
+        for name in _INSIDES:
+            if hasattr(self, name):
+                raise TypeError(
+                    f"{type(self).__name__} overrides {name}, which is of flup's inside and not"
+                    " here: wrap the application, or override error()"
+                )
         self.application = application
         self.environ: Mapping[str, Any] = {} if environ is None else environ
         self.multithreaded = bool(multithreaded)
@@ -109,7 +120,32 @@ class Server:
         raise NotImplementedError
 
     def _bridge(self) -> Bridge:
-        return Bridge(self.application, self.environ)
+        return self._make_bridge()
+
+    def _make_bridge(
+        self, script_name: Any = NoDefault, *, named_by_server: bool = False
+    ) -> Bridge:
+        own = type(self).error is not Server.error
+        return Bridge(
+            self.application,
+            self.environ,
+            script_name,
+            named_by_server=named_by_server,
+            on_error=self.error if own else None,
+        )
+
+    def error(self, req: FailedRequest) -> None:
+        """Answer a request whose application has raised; for subclasses to override.
+
+        Args:
+            req: Takes the answer: ``req.stdout.write(octets)``, or over AJP
+                ``req.startResponse(code, reason, headers)`` and ``req.write(octets)``.
+        """
+        page = error_page("500 Internal Server Error", sys.exc_info()[1] if self.debug else None)
+        req.startResponse(
+            500, "Internal Server Error", [("Content-Type", "text/html; charset=utf-8")]
+        )
+        req.write(page)
 
     # -- running ---------------------------------------------------------------------------
 
@@ -266,7 +302,7 @@ class LoggingServer(Server):
         return self._allowedServers
 
     def _bridge(self) -> Bridge:
-        return Bridge(self.application, self.environ, self.scriptName, named_by_server=True)
+        return self._make_bridge(self.scriptName, named_by_server=True)
 
     def run(self) -> bool:
         """Serve until SIGHUP, SIGINT or SIGTERM; requests that run are finished.
