@@ -3,6 +3,7 @@
 import inspect
 import json
 import signal
+import socket
 import sys
 from importlib import import_module
 from itertools import product
@@ -349,6 +350,22 @@ def test_an_address_that_others_reach_wants_a_name(server):
     what = "FCGI_WEB_SERVER_ADDRS" if server.startswith("fcgi") else "allowedServers"
     with pytest.raises(ConfigError, match=f"can be reached from other machines.*{what}"):
         opened(server, bindAddress=("192.0.2.1", 4000))
+
+
+@pytest.mark.parametrize("server", ["ajp", "ajp_fork"])
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "192.0.2.1"])
+def test_ajp_to_other_machines_wants_a_secret(server, host):
+    with pytest.raises(ConfigError, match=r"AJP wants a secret there.*portico serve"):
+        opened(server, bindAddress=(host, 8009), allowedServers=["192.0.2.7"])
+
+
+def test_an_inherited_socket_that_others_reach_wants_a_name(place):
+    with (
+        socket.create_server(("0.0.0.0", 0)) as listener,
+        Flup(place, "fcgi", inherited=listener, prepared=False) as program,
+    ):
+        assert program.ends() == 1
+    assert "Here: name the web server in the environment variable FCGI_WEB" in program.stderr
 
 
 def test_the_named_may_connect(monkeypatch):

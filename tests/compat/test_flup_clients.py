@@ -3,6 +3,7 @@
 import inspect
 import io
 import json
+import socket
 
 import pytest
 from flup.client import fcgi_app, scgi_app
@@ -85,6 +86,16 @@ def test_subclasses_change_the_filter(protocol, place):
 def test_the_error_stream_arrives(place):
     with Flup(place, "fcgi", "complaining", package=FLUP) as program:
         assert call(FCGIApp(connect=program.address))[2:] == (b"said", "a complaint\n")
+
+
+def test_what_the_web_server_starts_complains_to_it(place):
+    """It has no standard error worth the name; flup writes there as well."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(place / "inherited"))
+        listener.listen(8)
+        with Flup(place, "fcgi", "complaining", inherited=listener) as program:
+            assert call(FCGIApp(connect=program.address))[2:] == (b"said", "a complaint\n")
+    assert "a complaint" not in program.stderr
 
 
 @each

@@ -105,3 +105,7 @@ def test_lazy_imports_as_mercurial_has_them(when):
     lazy = "from mercurial import demandimport; demandimport.enable()\n"
     both = FIRST + lazy if when == "before" else lazy + FIRST
     run(f"{both}from flup.server.fcgi import WSGIServer\nassert 'portico' in WSGIServer.__module__")
+
+
+def test_no_engine_is_loaded_for_a_script_that_may_be_cgi():
+    run(FIRST + "import flup.server.fcgi\nassert 'portico.engine.leader' not in sys.modules")

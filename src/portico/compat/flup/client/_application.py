@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from portico.client.forward import Forward
 from portico.errors import ConfigError
 from portico.transports.bind import Bind
 
@@ -35,6 +34,9 @@ class ClientApplication:
         if host is not None:
             connect = (host, port)
         self._filterEnviron = filters
+        # lazy: where flup is installed by name, this is imported for servers as well
+        from portico.client.forward import Forward  # noqa: PLC0415
+
         # a connection for each request, as flup has it: a kept one would hold a thread there
         self._forward = Forward(read_target(self._protocol, connect), max_kept=0)
 

@@ -258,6 +258,13 @@ def restrict(bind: Bind, allowed: tuple[str, ...] | None, instead: str) -> Bind:
     if bind.transport != "tcp":
         return bind
     if allowed is not None:
+        if bind.protocol == "ajp" and _is_exposed(bind.host):
+            raise ConfigError(
+                f"bindAddress {bind.address} can be reached from other machines, and AJP wants a"
+                " secret there, for which flup has no argument: bind 127.0.0.1, or use portico"
+                " serve with secret_file in the bind URL",
+                key="bindAddress",
+            )
         return replace(bind, allow=allowed)
     if bind.host in _EVERYWHERE:
         near = _EVERYWHERE[bind.host]
@@ -265,7 +272,7 @@ def restrict(bind: Bind, allowed: tuple[str, ...] | None, instead: str) -> Bind:
             "listening on %s instead of %s, for this machine alone; %s", near, bind.host, instead
         )
         return replace(bind, host=near)
-    if _is_address(bind.host) and not is_loopback(bind.host):
+    if _is_exposed(bind.host):
         raise ConfigError(
             f"bindAddress {bind.address} can be reached from other machines, and"
             f" {bind.protocol} authenticates nobody; {instead}, or bind 127.0.0.1",
@@ -274,12 +281,13 @@ def restrict(bind: Bind, allowed: tuple[str, ...] | None, instead: str) -> Bind:
     return bind
 
 
-def _is_address(host: str) -> bool:
+def _is_exposed(host: str) -> bool:
+    """Whether *host* is for certain an address that others can reach; a name may be."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        return False
-    return True
+        return not host
+    return not is_loopback(host)
 
 
 def _process_umask() -> int:

@@ -17,10 +17,7 @@ from portico.compat.flup.server._bridge import Bridge
 from portico.config.settings import Settings
 from portico.core.pages import error_page
 from portico.errors import ConfigError, TransportError
-from portico.supervisor import worker
-from portico.supervisor.logfiles import LogFiles
 from portico.transports import inherited, stdio
-from portico.transports.listen import open_listeners
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -158,12 +155,21 @@ class Server:
             SystemExit: in a child, at its end.
         """
         bind = arguments.restrict(self._bind, self._allowed(), self._instead)
+        serve = self._serve_by_children if self._forks else self._serve_by_threads
         with _descriptor_kept(bind):
-            if self._forks:
-                return self._serve_by_children(bind)
-            return self._serve_by_threads(bind)
+            try:
+                return serve(bind)
+            except ConfigError as error:
+                if error.key != "bind":
+                    raise
+                # a name that leads to other machines' side, or an inherited socket there
+                raise ConfigError(f"{error}. Here: {self._instead}", key="bindAddress") from None
 
     def _serve_by_threads(self, bind: Bind) -> bool:
+        # lazy, here and below: as CGI a script needs no engine (30 ms)
+        from portico.supervisor import worker  # noqa: PLC0415
+        from portico.transports.listen import open_listeners  # noqa: PLC0415
+
         base = {
             "wsgi.multithread": self.multithreaded,
             "wsgi.multiprocess": self.multiprocess,
@@ -194,8 +200,8 @@ class Server:
                 f"flup.server.{module} forks, which needs POSIX and the main thread: run it there,"
                 f" or use flup.server.{module.removesuffix('_fork')}"
             )
-        # lazy: there is no such parent on Windows
-        from portico.compat.flup.server import _family  # noqa: PLC0415
+        from portico.compat.flup.server import _family  # noqa: PLC0415 - nor on Windows
+        from portico.supervisor.logfiles import LogFiles  # noqa: PLC0415 - as above
 
         files = LogFiles(self._settings)
         try:
