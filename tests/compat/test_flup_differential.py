@@ -200,6 +200,16 @@ def test_an_error_of_ones_own_answers_the_same(server):
 
 
 @pytest.mark.parametrize("server", SERVERS)
+def test_an_error_may_leave_the_answer_to_the_server(server, place):
+    with Flup(place, server, "failing", mixin="NotingError") as program:
+        answer = program.ask()
+        program.wait_for("noted ValueError")
+    assert answer.status == "500 Internal Server Error"
+    assert b"a secret" not in answer.body
+    assert b"could not answer this request" in answer.body
+
+
+@pytest.mark.parametrize("server", SERVERS)
 def test_a_handler_of_ones_own_is_refused(server, place):
     with Flup(place, server, mixin="OwnHandler", prepared=False) as program:
         assert program.ends() == 1

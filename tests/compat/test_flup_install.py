@@ -35,6 +35,7 @@ def run(source, status=0):
         "from flup.client.fcgi_app import FCGIApp as found",
         "import flup.client.scgi_app; found = flup.client.scgi_app.SCGIApp",
         "from flup.server.paste_factory import run_fcgi_thread as found",
+        "from flup.server.threadedserver import ThreadedServer as found",
         "import flup.server.fcgi_base; from flup.server import NoDefault as found",
     ],
 )
@@ -109,3 +110,21 @@ def test_lazy_imports_as_mercurial_has_them(when):
 
 def test_no_engine_is_loaded_for_a_script_that_may_be_cgi():
     run(FIRST + "import flup.server.fcgi\nassert 'portico.engine.leader' not in sys.modules")
+
+
+#: What pyload does, where flup's signal handlers fail: it takes them away.
+PATCHED = """
+import threading
+from flup.server.threadedserver import ThreadedServer
+ThreadedServer._installSignalHandlers = lambda *_: None
+from flup.server.scgi import WSGIServer
+server = WSGIServer(lambda environ, start_response: [], bindAddress=("127.0.0.1", 0))
+thread = threading.Thread(target=server.run)
+thread.start()
+server._exit()
+thread.join()
+"""
+
+
+def test_the_patch_for_threads_does_no_harm():
+    assert "Traceback" not in run(FIRST + PATCHED)

@@ -66,7 +66,7 @@ def test_off_the_main_thread_no_signal_is_touched(server, place):
 def test_a_forking_server_off_the_main_thread_says_what_to_do(server, place):
     with Flup(place, server, off_main=True, prepared=False) as program:
         plain = server.removesuffix("_fork")
-        program.wait_for(f"run it there, or use flup.server.{plain}")
+        program.wait_for(f"run it there, or use flup.server.{plain}\n")
         program.let_go()
         assert program.ends() == 1
 

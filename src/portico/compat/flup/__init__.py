@@ -25,6 +25,7 @@ _MODULES = (
     "", ".client", ".client.fcgi_app", ".client.scgi_app", ".server", ".server.ajp",
     ".server.ajp_fork", ".server.cgi", ".server.fcgi", ".server.fcgi_base", ".server.fcgi_fork",
     ".server.fcgi_single", ".server.paste_factory", ".server.scgi", ".server.scgi_fork",
+    ".server.threadedserver",
 )  # fmt: skip
 
 

@@ -195,10 +195,10 @@ class Server:
 
     def _serve_by_children(self, bind: Bind) -> bool:
         if not hasattr(os, "fork") or threading.current_thread() is not threading.main_thread():
-            module = type(self).__module__.rpartition(".")[2]
+            plain = {"fastcgi": "fcgi"}.get(self._protocol, self._protocol)
             raise ConfigError(
-                f"flup.server.{module} forks, which needs POSIX and the main thread: run it there,"
-                f" or use flup.server.{module.removesuffix('_fork')}"
+                f"flup.server.{plain}_fork forks, which needs POSIX and the main thread: run it"
+                f" there, or use flup.server.{plain}"
             )
         from portico.compat.flup.server import _family  # noqa: PLC0415 - nor on Windows
         from portico.supervisor.logfiles import LogFiles  # noqa: PLC0415 - as above
