@@ -670,3 +670,36 @@ def test_output_before_the_body_was_read_blocks_nobody(tmp_path, pair, source):
     answer = exchanged(tmp_path, source, body, pair)
     assert answer.body == (body if source is ECHO_BLOCKS else b"x" * 1_000_000 + body)
     assert answer.exit_status == 0
+
+
+ANSWERS_FIRST = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "application/octet-stream")])
+    return (b"x" * 100_000 for _ in range(30))
+"""
+
+
+def test_a_body_that_no_disk_can_keep_is_one_line_in_the_log(tmp_path):
+    """The web server sends all of it before it reads, and the file system is full."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            process = subprocess.Popen(
+                command(write_script(tmp_path, ANSWERS_FIRST)),
+                env=environment(REQUEST_METHOD="POST", CONTENT_LENGTH="3000000"),
+                stdin=theirs,
+                stdout=theirs,
+                stderr=subprocess.PIPE,
+            )
+        ours.settimeout(DEADLINE)
+        with process:
+            try:
+                ours.sendall(bytes(3_000_000))
+            except (BrokenPipeError, ConnectionResetError):
+                assert process.wait(DEADLINE) == 1
+            errors = process.stderr.read().decode()
+            assert process.wait(DEADLINE) == 1
+    assert errors == "portico: 499: the body cannot be kept: [Errno 27] File too large\n"

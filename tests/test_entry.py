@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from conftest import SEARCH
 from engine_harness import WAIT, Frontend, Process, hello, until
 from portico import entry
 from portico.errors import ConfigError
+from warm_harness import end_residents
 
 SCRIPT = """\
 import os, sys
@@ -376,3 +378,109 @@ def test_is_listening_of_what_is_no_socket(tmp_path):
     with (tmp_path / "file").open("w") as file:
         assert not entry._is_listening(file.fileno())
     assert not entry._is_listening(9999)
+
+
+# -- the command portico cgi ---------------------------------------------------------------
+
+NAMED = """\
+import sys
+import tempfile
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    script, path = environ["SCRIPT_NAME"], environ["PATH_INFO"]
+    once = environ["wsgi.run_once"]
+    return [f"{script}|{path} {once} {sys.argv[1:]} {environ['portico.protocol']}".encode()]
+"""
+
+
+def cgi_command(directory, *arguments, **params):
+    """Run ``portico cgi`` for one request."""
+    return subprocess.run(
+        [sys.executable, "-m", "portico", "cgi", *arguments],
+        env={**REQUEST, "SCRIPT_NAME": "", "PATH_INFO": "/app/x", "LC_ALL": "C.UTF-8", **params},
+        cwd=directory,
+        capture_output=True,
+        timeout=WAIT,
+        check=False,
+        text=True,
+    )
+
+
+@pytest.fixture
+def named(tmp_path):
+    (tmp_path / "named.py").write_text(NAMED)
+    return tmp_path
+
+
+@pytest.mark.parametrize("spec", ["named.py", "named", "named:application", "{0}/named.py"])
+def test_the_command_serves_a_request(named, spec):
+    done = cgi_command(named, spec.format(named))
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert done.stdout.endswith("\n\n|/app/x True [] cgi")
+
+
+def test_options_of_the_command_are_settings(named):
+    done = cgi_command(named, "named.py", "--mount=/app")
+    assert done.stdout.endswith("\n\n/app|/x True [] cgi")
+
+
+def test_the_command_can_be_warm(named):
+    directory = Path(tempfile.mkdtemp(prefix="portico-"))
+    try:
+        done = cgi_command(named, "named.py", f"--warm={directory}/w")
+        assert (done.stderr, done.returncode) == ("", 0)
+        assert done.stdout.endswith("\n\n|/app/x False [] cgi")
+        assert len(end_residents(directory / "w")) == 1
+    finally:
+        shutil.rmtree(directory)
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("--mount=/app", ["--mount=/app"]),  # no server appends that: it is a pair
+        ("--debug+--mount%3D/app", ["--debug", "--mount=/app"]),
+        ("%2D%2Dmount%3D%2Fapp", ["\\--mount\\=/app"]),
+        ("test", ["test"]),
+    ],
+)
+def test_words_of_a_query_are_no_options(named, query, words):
+    """CVE-2012-1823 was PHP taking them for some."""
+    appended = words if "=" not in query else []
+    done = cgi_command(named, "named.py", *appended, QUERY_STRING=query)
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert done.stdout.endswith("\n\n|/app/x True [] cgi")
+
+
+def test_words_of_a_query_are_no_arguments_of_a_script(named):
+    script = named / "app.cgi"
+    script.write_text("import portico\nportico.run('named')\n")
+    done = subprocess.run(
+        [sys.executable, script, "test"],
+        env={**REQUEST, "QUERY_STRING": "test"},
+        capture_output=True,
+        timeout=WAIT,
+        check=True,
+    )
+    assert done.stdout.endswith(b" True [] cgi")
+
+
+@pytest.mark.parametrize("arguments", [[], ["named.py", "named.py"]])
+def test_the_command_takes_one_application(named, arguments):
+    done = cgi_command(named, *arguments)
+    assert "\nStatus: 500 Internal Server Error\n" in done.stdout
+    assert "portico cgi takes one application" in done.stderr
+
+
+def test_the_command_started_by_hand_says_what_it_is_for(named):
+    done = subprocess.run(
+        [sys.executable, "-m", "portico", "cgi", "named.py"],
+        env={"LC_ALL": "C.UTF-8"},
+        cwd=named,
+        capture_output=True,
+        timeout=WAIT,
+        check=False,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "portico cgi named.py is for a web server to start" in done.stderr

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import IO, Any
 
     from portico.core.mount import Mounting
+    from portico.nph import NphHead
 
 _READ_BYTES = 65_536
 
@@ -35,10 +36,11 @@ _TO_THE_END = 1 << 62
 
 
 def run(
-    application: Callable[..., Any],
+    application: Callable[..., Any] | str,
     *,
     debug: bool = False,
     mounting: Mounting | None = None,
+    directory: str | None = None,
 ) -> int:
     """Serve the one request that this process was started for.
 
@@ -46,9 +48,11 @@ def run(
     that of its subprocesses too.
 
     Args:
-        application: The WSGI callable.
-        debug: Whether an error page shows the traceback.
+        application: The WSGI callable, or a text that names it for `portico.loader`; where it
+            cannot be loaded, the answer is 500.
+        debug: Whether error pages show tracebacks.
         mounting: Decides SCRIPT_NAME and PATH_INFO.
+        directory: Where an application that is named is looked for first.
 
     Returns:
         The process's exit status: 0, or 1 where the response was broken off.
@@ -76,12 +80,21 @@ def run(
         errors.write(f"portico: refused: {error}\n")
         _answer_error(output, error.status_hint)
         return 1
+    script = environ.get("SCRIPT_FILENAME") or environ.get("SCRIPT_NAME", "")
+    if script.rpartition("/")[2].startswith("nph-"):
+        from portico.nph import NphHead  # noqa: PLC0415 - lazy: scripts of that name alone
+
+        output.nph = NphHead(environ)
     stdin = output.stdin = _Stdin(length)
     complete["wsgi.input"] = RequestBody(b"", stdin.feed if length else None)
     ours = _signal.getsignal(_signal.SIGTERM) == _signal.SIG_DFL
     try:
         if ours:
             _signal.signal(_signal.SIGTERM, _on_sigterm)
+        if isinstance(application, str):
+            from portico.loader import stand_in  # noqa: PLC0415 - lazy: only texts need it
+
+            application = stand_in(application, directory, debug=debug)
         run_request(application, complete, output, debug=debug)
     except RequestAborted as error:
         errors.write(f"portico: 499: {error}\n")
@@ -94,10 +107,7 @@ def run(
 
 
 def _on_sigterm(_number: int, _frame: object) -> None:
-    """End the request so that the response is closed; the next signal ends the process.
-
-    Apache sends one when the client is gone or the script takes too long.
-    """
+    """End the request so that the response is closed: the client is gone, or it took too long."""
     _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
     raise RequestAborted("the web server ended the script")
 
@@ -188,7 +198,11 @@ class _Stdin:
                 break
             if self._spool is None:
                 self._spool = Spool(_SPOOL_BYTES, _temporary_file)
-            self._spool.append(self._read())
+            data = self._read()
+            try:
+                self._spool.append(data)
+            except OSError as error:
+                raise RequestAborted(f"the body cannot be kept: {error}") from error
         return select.PIPE_BUF
 
     def drain(self) -> None:
@@ -231,13 +245,15 @@ class _Output:
 
     Attributes:
         broken: Whether the response is not what it should have been.
+        nph: Makes HTTP of it, where the web server passes it on unparsed.
         stdin: Where body may still come from while the response is written.
     """
 
-    __slots__ = ("_fd", "broken", "stdin")
+    __slots__ = ("_fd", "broken", "nph", "stdin")
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self.nph: NphHead | None = None
         self.broken = False
         self.stdin: _Stdin | None = None
 
@@ -249,7 +265,8 @@ class _Output:
         *,
         end: bool,  # noqa: ARG002 - the end of a CGI response is the end of the process
     ) -> None:
-        self._write(encode_cgi(status, headers) + body)
+        data = encode_cgi(status, headers) + body
+        self._write(data if self.nph is None else self.nph.convert(data))
 
     def send_body(self, data: bytes, *, end: bool) -> None:  # noqa: ARG002 - as above
         self._write(data)
@@ -287,14 +304,10 @@ class _Output:
 
 
 def _answer_error(output: _Output, status_code: int) -> None:
-    from portico.core import pages  # noqa: PLC0415 - lazy, both: only errors need them
-    from portico.refusals import status_line  # noqa: PLC0415
+    from portico.core.pages import refusal  # noqa: PLC0415 - lazy: only errors need it
 
-    status = status_line(status_code)
-    body = pages.error_page(status)
-    headers = [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(body)))]
     try:
-        output.send_response(status, headers, body, end=True)
+        output.send_response(*refusal(status_code), end=True)
     except RequestAborted:
         return
 

@@ -6,9 +6,10 @@ import threading
 
 import pytest
 
-from portico.config.application import load, load_application, missing_file, name_of
+from portico.config.application import load, name_of
 from portico.config.settings import Settings
 from portico.errors import ConfigError
+from portico.loader import load_application, missing_file
 
 ANSWER = "def {name}(environ, start_response):\n    return [b'{name}']\n"
 

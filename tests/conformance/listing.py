@@ -157,5 +157,5 @@ def followed(case_reply, route, request):
         else:
             second = connection.ask(Request("/listed/5"))
             assert (second.code, second.body) == (200, pattern(5))
-    assert (reply.code, reply.body) == (case_reply.code, case_reply.body)
+    assert (reply.code, reply.body) == (case_reply.code, case_reply.body), reply
     return reply

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING
 
 from conformance.route import DEADLINE, Route
 from portico.servers import catalog
+from portico.servers.account import unprivileged
 from portico.servers.launch import launch
 from portico.servers.script import write_script
 from portico.servers.site import Site
 from portico.transports.bind import parse
+from warm_harness import end_residents
 
 if TYPE_CHECKING:
     from portico.servers.launch import RunningServer
@@ -105,13 +107,21 @@ class Running:
     """
 
     def __init__(
-        self, product: str, via: str, mount: str, lacks: dict[str, str], *, streaming: bool = False
+        self,
+        product: str,
+        via: str,
+        mount: str,
+        lacks: dict[str, str],
+        *,
+        streaming: bool = False,
+        warm: bool = False,
     ) -> None:
         # a name that Portico gives, so that it may let the web server's account pass
         self.directory = Path(tempfile.mkdtemp(prefix="portico-"))
         self.directory.chmod(0o755)
         self.application: Application | None = None
         self.front: RunningServer | None = None
+        self.warm = self.directory / "warm" if warm else None
         try:
             self.front = self._start(product, via, mount, streaming=streaming)
         except BaseException:
@@ -130,7 +140,7 @@ class Running:
                 self.directory,
                 str(copy),
                 drops_privileges=product == "apache",
-                options={"threads": THREADS},
+                options={"threads": THREADS, **self._warmth(product)},
             )
             site = Site(
                 via=via, script=str(script), mount=mount, streaming=streaming, listen_port=0
@@ -144,6 +154,16 @@ class Running:
             site = Site(via=via, bind=bind, mount=mount, streaming=streaming, listen_port=0)
         return launch(product, site)
 
+    def _warmth(self, product: str) -> dict[str, str]:
+        """Make the private directory of a resident server; gives the script's option for it."""
+        if self.warm is None:
+            return {}
+        self.warm.mkdir(0o700)
+        account = unprivileged() if product == "apache" else None
+        if account is not None:
+            shutil.chown(self.warm, account.user)
+        return {"warm": str(self.warm)}
+
     def said(self) -> str:
         """What the application's process and the web server have logged."""
         own = self.application.errors.read_text("utf-8") if self.application else ""
@@ -155,5 +175,7 @@ class Running:
             last.callback(shutil.rmtree, self.directory)
             if self.application:
                 last.callback(self.application.stop)
+            if self.warm:
+                last.callback(end_residents, self.warm)
             if self.front:
                 last.callback(self.front.stop)

@@ -3,7 +3,7 @@
 A route that connects is run twice: as the configuration is printed by default, at the root of
 the site and before a Unix socket (AJP: TCP, with a secret); and with ``--stream``, below a path
 and before TCP. A route that starts a script is run at the root, and below a path for the cases
-that tell where the application is mounted.
+that tell where the application is mounted. CGI is run twice as well: plain, and warm.
 """
 
 import pytest
@@ -21,22 +21,28 @@ MOST_MEMORY = 60_000_000
 #: Beginnings of the names of cases that can tell one mount point from another.
 ABOUT_PATHS = ("path-", "query-", "environ-", "redirect-")
 
-#: Name -> product, route, whether the site streams.
+#: Name -> product, route, whether the site streams, whether it is warm CGI.
 FRONTS = {
-    f"{product.name}-{via}{'-streaming' if streaming else ''}": (product.name, via, streaming)
+    f"{product.name}-{via}{'-warm' if warm else ''}{'-streaming' if streaming else ''}": (
+        product.name,
+        via,
+        streaming,
+        warm,
+    )
     for product in catalog.PRODUCTS.values()
     for via in product.routes
+    for warm in ((False, True) if via == "cgi" else (False,))
     for streaming in (False, True)
 }
 
 
 def starts_script(name):
-    product, via, _ = FRONTS[name]
+    product, via, *_ = FRONTS[name]
     return catalog.PRODUCTS[product].routes[via].starts_script
 
 
 def lacks_of(name):
-    product, via, streaming = FRONTS[name]
+    product, via, streaming, _ = FRONTS[name]
     return lacks(product, via, streaming=streaming)
 
 
@@ -65,9 +71,11 @@ class Switch:
     def to(self, name):
         if name != self.name:
             self.off()
-            product, via, streaming = FRONTS[name]
+            product, via, streaming, warm = FRONTS[name]
             mount = "/app" if streaming else ""
-            self.running = Running(product, via, mount, lacks_of(name), streaming=streaming)
+            self.running = Running(
+                product, via, mount, lacks_of(name), streaming=streaming, warm=warm
+            )
             self.name = name
         return self.running
 
@@ -75,8 +83,11 @@ class Switch:
         if self.running is not None:
             running, self.running, self.name = self.running, None, ""
             said = running.said()
+            warmed = running.warm is not None and bool(list(running.warm.glob("*.sock")))
             running.stop()
             assert "internal error" not in said
+            assert "served as plain CGI" not in said
+            assert warmed == (running.warm is not None)
 
 
 @pytest.fixture(scope="module")

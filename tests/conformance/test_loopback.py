@@ -10,9 +10,9 @@ import pytest
 
 from conformance.cases import cases_for
 from conformance.route import DEADLINE, Route
-from portico.config.application import load_application
 from portico.config.settings import Settings
 from portico.engine.leader import Engine
+from portico.loader import load_application
 from portico.servers.front import Front
 from portico.transports.bind import parse
 from portico.transports.listen import open_listener

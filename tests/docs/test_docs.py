@@ -135,6 +135,8 @@ def check_command(command):
         assert request.split_url(arguments.url, arguments.option), line
     elif name == "decode":
         assert arguments.file, line
+    elif name == "cgi":
+        assert arguments.app, line
     elif name == "status":
         assert arguments.socket or arguments.config, line
     elif name == "check":

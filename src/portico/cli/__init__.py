@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "up": "run an application behind a web server, here and now",
     "serve": "serve an application on one or more gateway sockets",
+    "cgi": "serve one CGI request, in a process that a web server has started",
     "request": "send one request to an application server, as a web server would",
     "decode": "explain captured octets of a gateway protocol, and what is wrong with them",
     "config": "print the configuration of a web server for an application",

@@ -25,10 +25,10 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from portico.config.application import load_application
 from portico.config.resolve import from_keywords
 from portico.engine.leader import Engine
 from portico.errors import ConfigError, TransportError
+from portico.loader import load_application
 from portico.servers import catalog
 from portico.servers.site import Site
 from portico.transports.bind import Bind

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portico.codecs import AUTO, PROTOCOLS
-from portico.config.application import missing_file
 from portico.core.mount import EXAMPLES
 from portico.errors import ConfigError
+from portico.loader import missing_file
 from portico.transports.bind import check_exposed, did_you_mean, parse
 from portico.transports.systemd import passed_sockets
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import traceback
 
+from portico.refusals import status_line
+
 _SENTENCES = {
     "400": "The request could not be understood.",
     "403": "The request was refused.",
@@ -42,19 +44,35 @@ pre {{ overflow-x: auto; padding: 1rem; border: 1px solid; border-radius: .4rem;
 """
 
 
-def error_page(status: str, error: BaseException | None = None) -> bytes:
+def error_page(
+    status: str, error: BaseException | None = None, *, reference: str = "", text: str = ""
+) -> bytes:
     """Make a small HTML page in UTF-8.
 
     Args:
         status: Code and reason.
         error: Shown with its traceback; for the operator alone, never by default.
+        reference: By which the operator finds the error in the log.
+        text: Shown as it is; for the operator alone as well.
     """
     detail = ""
+    if reference:
+        detail = f"<p>In the log it is error <code>{html.escape(reference)}</code>.</p>\n"
     if error is not None:
-        detail = f"<pre>{html.escape(traceback_text(error))}</pre>\n"
+        text = traceback_text(error)
+    if text:
+        detail += f"<pre>{html.escape(text)}</pre>\n"
     sentence = _SENTENCES.get(status[:3], "The request could not be answered.")
     page = _PAGE.format(status=html.escape(status), sentence=sentence, detail=detail)
     return page.encode("utf-8", "backslashreplace")
+
+
+def refusal(code: int) -> tuple[str, list[tuple[str, str]], bytes]:
+    """Make the response to a request that is answered *code* without an application."""
+    status = status_line(code)
+    body = error_page(status)
+    headers = [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(body)))]
+    return status, headers, body
 
 
 def traceback_text(error: BaseException) -> str:

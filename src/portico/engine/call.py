@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from portico.core import pages
 from portico.core.response import FileWrapper
 from portico.errors import ApplicationError, RequestTimeout
-from portico.refusals import status_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -183,12 +182,7 @@ class Call:
             sink.cut()
             return "cut"
         self._head_sent = self._ended = self.refused = True
-        status = status_line(504)
-        body = pages.error_page(status)
-        headers = [
-            ("Content-Type", "text/html; charset=utf-8"),
-            ("Content-Length", str(len(body))),
-        ]
+        status, headers, body = pages.refusal(504)
         if self.environ.get("REQUEST_METHOD") == "HEAD":
             body = b""
         try:

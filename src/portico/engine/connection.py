@@ -36,7 +36,6 @@ from portico.events import (
     ProtocolDetected,
     RequestReceived,
 )
-from portico.refusals import status_line
 from portico.transports.stream import MOST_BUFFERS, READ_BYTES, Stream, unsent
 
 if TYPE_CHECKING:
@@ -522,12 +521,7 @@ class Connection(Stream):
         hint = f"; raise {error.option} to allow it" if isinstance(error, LimitExceeded) else ""
         name = label(event.environ)
         log.warning("%s: refused %s: %s%s%s", self._gate.name, self.peer_name(), error, hint, name)
-        status = status_line(error.status_hint or 400)
-        body = pages.error_page(status)
-        headers = [
-            ("Content-Type", "text/html; charset=utf-8"),
-            ("Content-Length", str(len(body))),
-        ]
+        status, headers, body = pages.refusal(error.status_hint or 400)
         if error.status_hint == 503:
             seconds = max(1, round(self.engine.settings.queue_timeout))
             headers.append(("Retry-After", str(seconds)))
@@ -658,13 +652,7 @@ class Connection(Stream):
 
     def _answer_unencodable(self) -> None:
         """Answer 500 here: the core takes the head for sent."""
-        status = status_line(500)
-        body = pages.error_page(status)
-        headers = [
-            ("Content-Type", "text/html; charset=utf-8"),
-            ("Content-Length", str(len(body))),
-        ]
-        self.write_all(self._codec.send_response(self._request_id, status, headers, body))
+        self.write_all(self._codec.send_response(self._request_id, *pages.refusal(500)))
         self._request_id = ANSWERED
 
     def send_body(self, data: bytes, *, end: bool) -> None:

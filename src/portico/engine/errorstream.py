@@ -60,6 +60,14 @@ class FrontendErrors:
             self._otherwise.write(text)
         return len(text)
 
+    def send(self, data: bytes) -> bool:
+        """Send *data*; whether there was a response to send it with.
+
+        Raises:
+            RequestAborted: the frontend is gone.
+        """
+        return self._send(data)
+
     def writelines(self, lines: list[str]) -> None:
         """Send all of *lines*."""
         self.write("".join(lines))

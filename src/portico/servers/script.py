@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import portico
-from portico.config.application import anchored
 from portico.errors import ConfigError
+from portico.loader import anchored
 from portico.servers.account import may, unprivileged
 
 if TYPE_CHECKING:
@@ -27,9 +27,8 @@ import sys
 sys.path[:0] = {path!r}
 
 import portico
-from portico.config.application import load_application
 
-portico.run(load_application({app!r}, directory={directory!r}), **{options!r})
+portico.run({app!r}, **{options!r})
 """
 
 
@@ -72,7 +71,6 @@ def write_script(
         interpreter=interpreter,
         path=path,
         app=anchored(app),  # the web server chooses the working directory
-        directory=str(here),
         options=options,
     )
     script.write_text(text, encoding="utf-8")
