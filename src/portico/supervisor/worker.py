@@ -38,7 +38,7 @@ except ImportError:  # Windows has no such limits
     resource = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
     from types import FrameType
 
     from portico.config.settings import Settings
@@ -100,9 +100,10 @@ def run(
     *,
     errors: object = None,
     files: LogFiles | None = None,
-    base: dict[str, object] | None = None,
+    base: Mapping[str, object] | None = None,
+    gentle: Iterable[int] = (),
     started: Callable[[Engine], object] | None = None,
-) -> None:
+) -> int:
     """Serve in this process until a signal says stop.
 
     SIGTERM ends it gracefully: what runs is finished, for ``graceful_timeout`` seconds at most.
@@ -115,7 +116,11 @@ def run(
         errors: ``wsgi.errors``, standard error by default.
         files: Where access lines go; opened anew at SIGUSR1.
         base: More keys for the environ of every request.
-        started: Called with the engine before it serves.
+        gentle: Further signals that end it gracefully, SIGINT perhaps among them.
+        started: Is given the engine before that serves; another thread may stop it.
+
+    Returns:
+        The number of the first signal that said stop; 0 where none did.
 
     Raises:
         ConfigError: a listener's protocol or a repair's name is unknown.
@@ -135,18 +140,20 @@ def run(
         started(engine)
     if threading.current_thread() is not threading.main_thread():
         engine.serve()
-        return
-    stopper = _Stopper(engine, settings.graceful_timeout)
-    before = {number: signal.signal(number, stopper.take) for number in _SIGNALS}
+        return 0
+    stopper = _Stopper(engine, settings.graceful_timeout, gentle=frozenset(gentle))
+    numbers = frozenset(_SIGNALS).union(gentle)
+    before = {number: signal.signal(number, stopper.take) for number in numbers}
     if files is not None and hasattr(signal, "SIGUSR1"):
         reopen = files.reopen
         before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda *_: reopen())
     try:
-        engine.serve(frozenset(_SIGNALS))
+        engine.serve(numbers)
     finally:
         stopper.done()
         for number, handler in before.items():
             signal.signal(number, handler)
+    return stopper.number
 
 
 def _serve(post: Post) -> int:
@@ -288,6 +295,10 @@ class _Stopper:
         graceful_seconds: How long requests may take to finish.
         orders: How SIGTERM is to be taken; graceful, and nobody else serves, without them.
         mouthpiece: Where the parent is told that a worker leaves.
+        gentle: Signals that are taken as SIGTERM, though SIGINT be among them.
+
+    Attributes:
+        number: The first signal taken; 0 for none.
     """
 
     def __init__(
@@ -296,6 +307,8 @@ class _Stopper:
         graceful_seconds: float,
         orders: Orders | None = None,
         mouthpiece: Mouthpiece | None = None,
+        *,
+        gentle: frozenset[int] = frozenset(),
     ) -> None:
         self._engine = engine
         self._seconds = graceful_seconds
@@ -304,6 +317,8 @@ class _Stopper:
         self._done = _thread.allocate_lock()
         self._done.acquire()
         self.waits = False
+        self._gentle = gentle
+        self.number = 0
 
     def take(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - signal's interface
         """Take a signal.
@@ -312,8 +327,9 @@ class _Stopper:
         has some, and the main thread may be starting a thread just now. With orders, taking the
         same signal twice is as good as once.
         """
+        self.number = self.number or number
         order = self._orders.get() if self._orders is not None else None
-        if order == STOP_AT_ONCE or number == signal.SIGINT:
+        if order == STOP_AT_ONCE or (number == signal.SIGINT and number not in self._gentle):
             self._seconds = 0.0
         elif self.waits and order is None:
             _exit_now()
