@@ -395,7 +395,7 @@ sys.argv = ["script", {launcher!r}]
 def script_for(directory, package, launcher, **environ):
     """A script that runs *launcher*, for the account that Apache serves as where root starts it."""
     account = unprivileged()
-    python = sys.executable if account is None else script._find_interpreter(account)
+    python = sys.executable if account is None else script.find_interpreter(account)
     # of the environment that this Python belongs to, which that one may not
     path = [str(Path(portico.__file__).parents[1]), sysconfig.get_path("purelib")]
     if account is not None:
