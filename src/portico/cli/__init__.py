@@ -25,6 +25,7 @@ COMMANDS = {
     "decode": "explain captured octets of a gateway protocol, and what is wrong with them",
     "config": "print the configuration of a web server for an application",
     "check": "show what a configuration says, and all that is wrong with it",
+    "migrate": "turn the configuration of uWSGI, gunicorn and others into Portico's",
     "status": "show how a service is doing: its workers, requests, counters",
 }
 
@@ -36,7 +37,8 @@ def main(argv: list[str] | None = None) -> int:
         argv: Arguments without the program's name; the process's own by default.
 
     Returns:
-        Exit status: 0 done, 1 the job failed, 2 the user's input was wrong.
+        Exit status: 0 done, 1 the job failed, 2 the user's input was wrong; 3 of `portico
+            migrate`: something is left to decide.
     """
     stdio.open_missing()  # or the first socket would take the number of standard output
     if sys.stdout is None:
