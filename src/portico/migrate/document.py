@@ -26,10 +26,10 @@ _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./@+~=?&:,-]*")
 _WORDS = {"y", "n", "yes", "no", "true", "false", "on", "off", "null"}
 
 _HEADS = {
-    CARRIED: "Carried over",
-    NEEDLESS: "Not needed",
     LEFT: "Not carried over: decide by hand",
     UNKNOWN: "Unknown to this tool: decide by hand",
+    CARRIED: "Carried over",
+    NEEDLESS: "Not needed",
 }
 
 
@@ -143,21 +143,15 @@ def report(plan: Plan, file: str, front: str) -> str:
     ]
     if plan.script:
         parts += ["In the script itself:", "", *(f"  {line}" for line in plan.script), ""]
+    tasks = [*plan.tasks, *(f"On this machine: {told}" for told in mistakes(plan))]
+    parts += _list("Still to do", tasks)
+    parts += _notes(plan, LEFT) + _notes(plan, UNKNOWN)
+    parts += _list("Different from before", plan.remarks)
     if plan.front is not None:
         parts += [*_paragraph(f"The web server: {plan.front.sentence}"), ""]
         lines = [*plan.front.lines, *front.splitlines()]
         parts += [*(f"  {line}" if line else "" for line in lines), ""] if lines else []
-    tasks = [*plan.tasks, *(f"On this machine: {told}" for told in mistakes(plan))]
-    if tasks:
-        parts += ["Still to do:", "", *_items(tasks), ""]
-    if plan.remarks:
-        parts += ["Different from before:", "", *_items(plan.remarks), ""]
-    for outcome, head in _HEADS.items():
-        found = [note for note in plan.notes if note.outcome == outcome]
-        if found:
-            parts += [f"{head}:", ""]
-            parts += _items([_told(plan, note) for note in found])
-            parts.append("")
+    parts += _notes(plan, CARRIED) + _notes(plan, NEEDLESS)
     return "\n".join(parts)
 
 
@@ -175,6 +169,15 @@ def _told(plan: Plan, note: Note) -> str:
     value = value if len(value) <= _MOST_VALUE else value[: _MOST_VALUE - 3] + "..."
     name = _origin(plan, note.entry, value=value)
     return name if note.outcome == UNKNOWN else f"{name}: {note.text}"
+
+
+def _notes(plan: Plan, outcome: str) -> list[str]:
+    found = [_told(plan, note) for note in plan.notes if note.outcome == outcome]
+    return _list(_HEADS[outcome], found)
+
+
+def _list(head: str, sentences: list[str]) -> list[str]:
+    return [f"{head}:", "", *_items(sentences), ""] if sentences else []
 
 
 def _items(sentences: list[str]) -> Iterator[str]:

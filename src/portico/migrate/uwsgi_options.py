@@ -5,8 +5,19 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from portico.migrate.model import CARRIED, Entry, Rule, State, each, kept, left, needless, setting
-from portico.migrate.model import split_variable
+from portico.migrate.model import (
+    CARRIED,
+    NEEDLESS,
+    Entry,
+    Rule,
+    State,
+    each,
+    kept,
+    left,
+    needless,
+    setting,
+    split_variable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +69,7 @@ def switch(key: str, why_not: str, text: str = "") -> Rule:
         if is_on(entry):
             state.plan.carry(entry, key, True, text)
         else:
-            state.plan.note(entry, "not needed", why_not)
+            state.plan.note(entry, NEEDLESS, why_not)
 
     return Rule(CARRIED, f"`{key}`" + (f"; {text}" if text else ""), apply)
 
@@ -74,7 +85,7 @@ def _variable(state: State, entry: Entry) -> None:
 
 def _autoreload(state: State, entry: Entry) -> None:
     if str(entry.data or "").strip() in _FALSE:
-        state.plan.note(entry, "not needed", "it is off")
+        state.plan.note(entry, NEEDLESS, "it is off")
     else:
         state.plan.carry(entry, "reload", True, "for development; Portico looks twice a second")
 
