@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from portico.migrate.addresses import Sockets, carry_address
 from portico.migrate.files import read as read_text
 from portico.migrate.gunicorn_settings import SETTINGS, number
-from portico.migrate.model import CARRIED, NEEDLESS, Entry, Front, Plan, State
+from portico.migrate.model import CARRIED, NEEDLESS, NO_WORD, UNKNOWN, Entry, Front, Plan, State
 from portico.migrate.pythonsource import (
     ComputedError,
     Reader,
@@ -42,9 +42,32 @@ def read(path: str) -> Plan:
     tree = parse(read_text(path), path)
     state = State(Plan(source=path, kind="gunicorn"))
     _Walk(state, tree).take()
-    _Ending(state).finish()
+    finish(state)
     state.plan.sort()
     return state.plan
+
+
+def take_dictionary(state: State, options: ast.Dict, reader: Reader) -> None:
+    """Take the settings that a script has in a dictionary."""
+    source = state.plan.source
+    for key, value in zip(options.keys, options.values, strict=True):
+        name = key.value if isinstance(key, ast.Constant) else ""
+        line = value.lineno
+        shown = "..." if name == "raw_env" else source_of(value)
+        if not isinstance(name, str) or name not in SETTINGS:
+            written = source_of(key) if key is not None else f"**{source_of(value)}"
+            state.plan.note(Entry(written, shown, source, line), UNKNOWN, NO_WORD)
+            continue
+        try:
+            SETTINGS[name](state, Entry(name, shown, source, line, reader.value(value)))
+        except ComputedError as error:
+            entry = Entry(name, shown, source, line)
+            state.plan.leave(entry, f"computed: decide by hand ({error})")
+
+
+def finish(state: State) -> None:
+    """Settle what has to be seen together."""
+    _Ending(state).finish()
 
 
 def has_settings(text: str, path: str) -> bool:
