@@ -104,7 +104,7 @@ def _write(path: str, text: str, source: str) -> None:
         mode = 0o640
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with open(descriptor, "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             file.write(data)
     except FileExistsError:
         raise ConfigError(f"{path} is there already, and is left as it is", key="output") from None

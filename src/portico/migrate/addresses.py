@@ -78,25 +78,26 @@ def _make(address: str, sockets: Sockets) -> Bind:
     Raises:
         ValueError: there is none for this address; says why.
     """
-    protocol = sockets.protocol
+    plain = Bind(protocol=sockets.protocol)
     if address.startswith("@") or "\0" in address:
         raise ValueError(_ABSTRACT)
-    backlog = {"backlog": min(sockets.backlog, 65_535)} if sockets.backlog > 0 else {}
     if address.startswith("fd://"):
         number = address.removeprefix("fd://")
         if not (number.isascii() and number.isdecimal()):
             raise ValueError(f"{address} is no descriptor")
-        return Bind(protocol=protocol, transport="fd", fd=int(number[:9]))
+        return replace(plain, transport="fd", fd=int(number[:9]))
+    if sockets.backlog > 0:
+        plain = replace(plain, backlog=min(sockets.backlog, 65_535))
     host, colon, port = address.rpartition(":")
     if colon and "/" not in address:
         if not (port.isascii() and port.isdecimal() and len(port) < 6):
             raise ValueError(f"{port!r} is no port")
-        host = host.strip("[]") or "0.0.0.0"
-        host = "0.0.0.0" if host == "*" else host
-        return Bind(protocol=protocol, host=host, port=int(port), **backlog)
+        host = host.strip("[]")
+        return replace(plain, host="0.0.0.0" if host in {"", "*"} else host, port=int(port))
     if not address:
         raise ValueError("it is empty")
-    names = {"user": sockets.user, "group": sockets.group}
-    mode = {"mode": int(sockets.mode, 8)} if sockets.mode else {}
     path = str(PurePosixPath(sockets.base) / address)
-    return Bind(protocol=protocol, transport="unix", path=path, **names, **mode, **backlog)
+    mode = int(sockets.mode, 8) if sockets.mode else plain.mode
+    return replace(
+        plain, transport="unix", path=path, user=sockets.user, group=sockets.group, mode=mode
+    )

@@ -94,5 +94,3 @@ def _python_kind(path: str, text: str) -> str:
         0,
         "starts no server that is known and has no setting of gunicorn's; say --from KIND",
     )
-
-

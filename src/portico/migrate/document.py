@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import textwrap
-from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 from portico.config import examine
@@ -122,9 +121,7 @@ def document(plan: Plan, file: str, front: str) -> str:
         file: Where the settings will stand.
         front: Lines for the web server.
     """
-    told = "".join(
-        f"# {line}".rstrip() + "\n" for line in report(plan, file, front).splitlines()
-    )
+    told = "".join(f"# {line}".rstrip() + "\n" for line in report(plan, file, front).splitlines())
     return f"{told}\n{settings_text(plan)}"
 
 
@@ -189,16 +186,12 @@ def _items(sentences: list[str]) -> Iterator[str]:
 
 
 def _paragraph(text: str) -> list[str]:
-    return textwrap.wrap(
-        printable(text), _WIDTH, break_long_words=False, break_on_hyphens=False
-    )
+    return textwrap.wrap(printable(text), _WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def summary(plan: Plan) -> str:
     """Count what has become of the entries, in one sentence."""
-    counts = {
-        outcome: sum(note.outcome == outcome for note in plan.notes) for outcome in _HEADS
-    }
+    counts = {outcome: sum(note.outcome == outcome for note in plan.notes) for outcome in _HEADS}
     words = [f"{counts[outcome]} {outcome}" for outcome in _HEADS]
     todo = len(plan.tasks) + len(mistakes(plan))
     more = f"; {todo} still to do" if todo else ""

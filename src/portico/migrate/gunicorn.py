@@ -99,9 +99,7 @@ def _assignments(body: list[ast.stmt]) -> Iterator[tuple[str, ast.AST, int]]:
                 yield alias.asname or alias.name.partition(".")[0], node, node.lineno
 
 
-def _unpacked(
-    target: ast.Tuple | ast.List, node: ast.Assign
-) -> Iterator[tuple[str, ast.AST, int]]:
+def _unpacked(target: ast.Tuple | ast.List, node: ast.Assign) -> Iterator[tuple[str, ast.AST, int]]:
     values: list[ast.AST] = [node.value] * len(target.elts)
     if isinstance(node.value, (ast.Tuple, ast.List)) and len(node.value.elts) == len(values):
         values = list(node.value.elts)
@@ -328,9 +326,7 @@ class _Ending:
                 " Raise it where the application is safe with threads."
             )
         for entry in state.kept.get("connections", []):
-            plan.leave(
-                entry, "threads bound what runs at once in a worker, 16 of them unless set"
-            )
+            plan.leave(entry, "threads bound what runs at once in a worker, 16 of them unless set")
         timeout = state.last("timeout")
         if timeout is not None and timeout.data == 0:
             plan.note(timeout, NEEDLESS, "there is no limit unless timeout is set")
@@ -361,7 +357,9 @@ class _Ending:
                 plan.origins["threads",] = entry
             plan.note(entry, CARRIED, f"threads: {plan.settings['threads']}")
         elif "uvicorn" in kind or "asgi" in kind:
-            plan.leave(entry, "Portico serves WSGI alone; an application for ASGI stays where it is")
+            plan.leave(
+                entry, "Portico serves WSGI alone; an application for ASGI stays where it is"
+            )
         else:
             plan.leave(
                 entry,

@@ -35,7 +35,7 @@ def number(value: Any) -> float:
         ValueError: it is none.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise ValueError(f"{value!r} is no number")
+        raise ValueError(f"{value!r} is no number")  # noqa: TRY004 - the reason is for people
     try:
         read = float(value)
     except ValueError:

@@ -76,7 +76,9 @@ _FLUP: dict[str, Rule] = {
     "bindAddress": kept("address", "`bind`"),
     "umask": kept("umask", "`bind`: `?mode=`"),
     "multiplexed": needless("requests share connections where the web server does so"),
-    "debug": setting("debug", bool, "flup shows tracebacks unless told otherwise, Portico does not"),
+    "debug": setting(
+        "debug", bool, "flup shows tracebacks unless told otherwise, Portico does not"
+    ),
     "roles": kept("roles", "`roles`"),
     "forceCGI": needless("portico.run sees how it was started"),
     "scriptName": Rule(CARRIED, "`mount`", _mount),

@@ -205,9 +205,7 @@ class Plan:
     @property
     def is_complete(self) -> bool:
         """Whether nothing is left to decide."""
-        return not self.tasks and all(
-            note.outcome in {CARRIED, NEEDLESS} for note in self.notes
-        )
+        return not self.tasks and all(note.outcome in {CARRIED, NEEDLESS} for note in self.notes)
 
 
 def split_variable(text: str) -> tuple[str, str]:
@@ -265,6 +263,7 @@ class Rule:
     apply: Callable[[State, Entry], None] | None = None
 
     def __call__(self, state: State, entry: Entry) -> None:
+        """Say what becomes of *entry*."""
         if self.apply is None:
             state.plan.note(entry, self.outcome, self.text)
         else:

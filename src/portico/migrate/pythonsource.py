@@ -52,7 +52,7 @@ def source_of(node: ast.AST) -> str:
 
 
 def imports_of(tree: ast.AST) -> dict[str, str]:
-    """Give what each imported name stands for: ``WSGIServer`` -> ``flup.server.fcgi.WSGIServer``."""
+    """Give the full name of each imported one: ``serve`` is ``waitress.serve``."""
     found: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -6,20 +6,13 @@ import ast
 import os
 import re
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from portico.migrate import gunicorn
 from portico.migrate.addresses import Sockets, carry_address
 from portico.migrate.files import read as read_text
 from portico.migrate.files import refusal
-from portico.migrate.launchers import (
-    APPLICATIONS,
-    GUNICORN,
-    LAUNCHERS,
-    OTHERS,
-    WRAPPERS,
-    Launcher,
-)
+from portico.migrate.launchers import APPLICATIONS, OTHERS, WRAPPERS, Launcher
 from portico.migrate.model import (
     CARRIED,
     NEEDLESS,
@@ -30,15 +23,8 @@ from portico.migrate.model import (
     Plan,
     State,
 )
-from portico.migrate.pythonsource import (
-    ComputedError,
-    Reader,
-    dotted,
-    imports_of,
-    parse,
-    set_variable,
-    source_of,
-)
+from portico.migrate.pythonsource import ComputedError, dotted, set_variable, source_of
+from portico.migrate.scriptfile import Call, Script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +41,7 @@ def starts_server(text: str, path: str) -> bool:
     Raises:
         ConfigError: it is no Python.
     """
-    return bool(_Script(path, text).find())
+    return bool(Script(path, text).find())
 
 
 def read(path: str) -> Plan:
@@ -64,7 +50,7 @@ def read(path: str) -> Plan:
     Raises:
         ConfigError: it cannot be read, is no Python, or starts no server that is known.
     """
-    script = _Script(path, read_text(path))
+    script = Script(path, read_text(path))
     calls = script.find()
     if not calls:
         raise refusal(path, 0, "starts no server that is known")
@@ -77,84 +63,10 @@ def read(path: str) -> Plan:
     return state.plan
 
 
-class _Call(NamedTuple):
-    """A call that starts a server: its name, its node, and what it is."""
-
-    name: str
-    node: ast.Call
-    launcher: Launcher | None
-    title: str
-
-
-class _Script:
-    """What a script says."""
-
-    def __init__(self, path: str, text: str) -> None:
-        self.path = path
-        self.text = text
-        self.tree = parse(text, path)
-        self.imports = imports_of(self.tree)
-        self.reader = Reader(path, self.imports)
-        self.members = _members_of(self.tree)
-        self.classes = {
-            node.name
-            for node in ast.walk(self.tree)
-            if isinstance(node, ast.ClassDef)
-            and any(dotted(base, self.imports) in GUNICORN for base in node.bases)
-        }
-        self.parents = {
-            child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)
-        }
-
-    def entry(self, name: str, value: str, node: ast.AST, data: Any = None) -> Entry:
-        return Entry(name, value, self.path, getattr(node, "lineno", 0), data)
-
-    def find(self) -> list[_Call]:
-        """Find the calls that start a server, in their order."""
-        found = []
-        for node in ast.walk(self.tree):
-            if not isinstance(node, ast.Call):
-                continue
-            name = dotted(node.func, self.imports)
-            if name in LAUNCHERS:
-                found.append(_Call(name, node, LAUNCHERS[name], LAUNCHERS[name].title))
-            elif name in OTHERS:
-                found.append(_Call(name, node, None, name))
-            elif name in self.classes or name in GUNICORN:
-                found.append(_Call(name, node, None, "gunicorn"))
-        return sorted(found, key=lambda call: (call.node.lineno, call.node.col_offset))
-
-    def at_top(self, node: ast.AST) -> bool:
-        """Whether loading the file as a module would come to *node*."""
-        while node in self.parents:
-            node = self.parents[node]
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
-                return False
-            if isinstance(node, ast.If) and "__name__" in source_of(node.test):
-                return False
-        return True
-
-    def statement(self, node: ast.AST) -> ast.AST:
-        """Give the statement that an expression is part of."""
-        while not isinstance(node, ast.stmt) and node in self.parents:
-            node = self.parents[node]
-        return node
-
-
-def _members_of(tree: ast.Module) -> dict[str, tuple[str, str]]:
-    """Give module and name of what is imported from modules, by the name that it has here."""
-    return {
-        alias.asname or alias.name: (node.module, alias.name)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level
-        for alias in node.names
-    }
-
-
 class _Ending:
     """Makes the plan of one launching call."""
 
-    def __init__(self, state: State, script: _Script, call: _Call) -> None:
+    def __init__(self, state: State, script: Script, call: Call) -> None:
         self.state = state
         self.plan = state.plan
         self.script = script
@@ -203,7 +115,6 @@ class _Ending:
         """Carry interpreter, paths, directory and variables over."""
         first = self.script.text.partition("\n")[0]
         if found := re.fullmatch(r"#!\s*(/\S*)/python[\w.]*(\s.*)?", first):
-            entry = self.script.entry("#!", f"{found[1]}/python", self.script.tree)
             entry = Entry("the interpreter", first[2:].strip(), self.script.path, 1)
             if found[1] not in _SYSTEM:
                 self.plan.program = f"{found[1]}/portico"
@@ -214,6 +125,10 @@ class _Ending:
         for node in ast.walk(self.script.tree):
             if isinstance(node, ast.stmt):
                 self._around(node, is_own=own)
+        if self.plan.directory and self.plan.directory != self.base:
+            before = self.plan.variables.get("PYTHONPATH", "")
+            self.plan.variables["PYTHONPATH"] = f"{before}:{self.base}".lstrip(":")
+        self.plan.directory = self.plan.directory or self.base  # where Python looks for modules
 
     def _around(self, node: ast.stmt, *, is_own: bool) -> None:
         variable = set_variable(node, self.script.imports)
@@ -252,12 +167,12 @@ class _Ending:
         for name, node in self._arguments(launcher):
             self._argument(launcher, name, node)
         self._application(launcher, written)
-        binds = self._binds(launcher, written)
+        binds = self._binds(launcher)
         if launcher.threads and "threads" not in self.plan.settings:
             self.plan.settings["threads"] = launcher.threads
             default = Entry(f"the default of {launcher.title}", "", self.plan.source, 0)
             self.plan.origins["threads",] = default
-        self._replacement(launcher, binds, written)
+        self._replacement(binds)
 
     def _arguments(self, launcher: Launcher) -> Iterator[tuple[str, ast.expr]]:
         node = self.call.node
@@ -404,7 +319,7 @@ class _Ending:
 
     # -- where it listens ----------------------------------------------------------------------
 
-    def _binds(self, launcher: Launcher, written: Entry) -> list[str]:
+    def _binds(self, launcher: Launcher) -> list[str]:
         """Carry the addresses over; none where the web server starts the script."""
         state, plan = self.state, self.plan
         protocol = self._protocol(launcher)
@@ -512,9 +427,7 @@ class _Ending:
                 urls[0] if urls else "",
             )
         elif urls:
-            plan.front = Front(
-                f"nothing changes: Portico speaks {protocol} on the same address."
-            )
+            plan.front = Front(f"nothing changes: Portico speaks {protocol} on the same address.")
         else:
             plan.front = Front(
                 "nothing changes where it goes on starting the script, with the lines above. With"
@@ -522,7 +435,7 @@ class _Ending:
                 " prints the web server's lines for that."
             )
 
-    def _replacement(self, launcher: Launcher, binds: list[str], written: Entry) -> None:
+    def _replacement(self, binds: list[str]) -> None:
         """Write the lines that take the place of the script's own."""
         plan = self.plan
         name = source_of(self.application) if self.application is not None else ""
@@ -540,7 +453,9 @@ class _Ending:
         plan.script.append("import portico")
         if binds:
             urls = ", ".join(f'"{url}"' for url in binds)
-            plan.script.append(f"portico.serve({name}, {urls}{options})  # takes the place of {line}")
+            plan.script.append(
+                f"portico.serve({name}, {urls}{options})  # takes the place of {line}"
+            )
         else:
             plan.script.append(f"portico.run({name}{options})  # takes the place of {line}")
         module, _, _ = self.call.name.rpartition(".")

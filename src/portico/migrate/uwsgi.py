@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from portico.migrate.addresses import Sockets, carry_address
@@ -18,7 +19,7 @@ from portico.migrate.model import (
     State,
 )
 from portico.migrate.uwsgi_files import INCLUDES, LATE_MAGIC, Source, is_logic
-from portico.migrate.uwsgi_options import is_on, rule_of
+from portico.migrate.uwsgi_options import rule_of
 
 #: What Portico serves, by the option that names the socket; `socket` has what `protocol` says.
 _PROTOCOLS = {
@@ -128,9 +129,7 @@ class _Ending:
         found = self.state.kept.get(slot, [])
         for entry in found[:-1]:
             last = found[-1]
-            self.plan.note(
-                entry, NEEDLESS, f"{last.name} in {last.place} takes its place"
-            )
+            self.plan.note(entry, NEEDLESS, f"{last.name} in {last.place} takes its place")
         return found[-1] if found else None
 
     def _surroundings(self) -> None:
@@ -251,7 +250,7 @@ class _Ending:
                     continue
                 http = slot == "http-socket" or self._is_http()
                 told = "proxy_pass becomes fastcgi_pass" if http else ""
-                sockets = Sockets(protocol=protocol, base=self.base, **options)
+                sockets = replace(options, protocol=protocol)
                 address = self._default_host(entry.data or "")
                 if url := carry_address(plan, entry, address, sockets, told):
                     urls.append((url, http))
@@ -271,9 +270,10 @@ class _Ending:
         entry = self.state.last("protocol")
         return bool(entry and entry.data in {"http", "http11"})
 
-    def _socket_options(self, *, has_any: bool) -> dict[str, str | int]:
+    def _socket_options(self, *, has_any: bool) -> Sockets:
+        """Give what holds for all sockets, and say what has become of it."""
         plan = self.plan
-        options: dict[str, str | int] = {}
+        options = Sockets(protocol="uwsgi", base=self.base)
         if entry := self._superseded("protocol"):
             if self._protocol():
                 plan.note(entry, CARRIED, f"{self._protocol()} in the bind URL of socket")
@@ -282,19 +282,19 @@ class _Ending:
         if entry := self._superseded("chmod"):
             mode = entry.data or "666"
             if re.fullmatch(r"0?[0-7]{1,3}", mode):
-                options["mode"] = mode
+                options = replace(options, mode=mode)
                 self._told(entry, f"?mode={int(mode, 8):03o} in the bind URL", has_any=has_any)
             else:
                 plan.leave(entry, f"{mode!r} is no octal mode; write ?mode= behind a bind")
         if entry := self._superseded("chown"):
             user, _, group = (entry.data or "").partition(":")
-            options |= {"user": user, "group": group}
+            options = replace(options, user=user, group=group)
             shown = [f"{key}={name}" for key, name in (("user", user), ("group", group)) if name]
             self._told(entry, f"?{'&'.join(shown)} in the bind URL", has_any=has_any)
         if entry := self._superseded("listen"):
-            if (entry.data or "").isdecimal() and 0 < int(entry.data[:9]):
-                options["backlog"] = int(entry.data[:9])
-                self._told(entry, f"?backlog={options['backlog']} in the bind URL", has_any=has_any)
+            if (entry.data or "").isdecimal() and int(entry.data[:9]) > 0:
+                options = replace(options, backlog=int(entry.data[:9]))
+                self._told(entry, f"?backlog={options.backlog} in the bind URL", has_any=has_any)
             else:
                 plan.leave(entry, f"{entry.data!r} is no number; write ?backlog= behind a bind")
         return options

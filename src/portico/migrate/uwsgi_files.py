@@ -99,7 +99,7 @@ class Source:
         entries = []
         for entry in raw:
             name, value = entry.name, entry.data or ""
-            if name == "set-placeholder" or name == "set-ph":
+            if name in {"set-placeholder", "set-ph"}:
                 name, _, value = value.partition("=")
             values.setdefault(name, value)
         for entry in raw:
@@ -212,8 +212,8 @@ def _from_mapping(path: str, section: str) -> Iterator[Entry]:
             if isinstance(one, (dict, list)):
                 raise refusal(path, line, f"has values within values below {name}")
             text = str(one).lower() if isinstance(one, bool) else str(one)
-            value = None if one is None else _without_magic(text, path)
-            yield _entry(name, value, path, line)
+            said = None if one is None else _without_magic(text, path)
+            yield _entry(name, said, path, line)
 
 
 def _without_magic(text: str, path: str, section: str = "uwsgi") -> str:

@@ -53,13 +53,13 @@ def path(text: Any) -> str:
     Raises:
         ValueError: it is none, or the name of one of uWSGI's loggers.
     """
-    text = str(text or "")
-    kind, colon, rest = text.partition(":")
+    name = str(text or "")
+    kind, colon, rest = name.partition(":")
     if colon and kind == "file":
         return rest
-    if not text or (colon and "/" not in kind):
-        raise ValueError(f"{text!r} is no file")
-    return text
+    if not name or (colon and "/" not in kind):
+        raise ValueError(f"{name!r} is no file")
+    return name
 
 
 def switch(key: str, why_not: str, text: str = "") -> Rule:
@@ -127,6 +127,7 @@ def _seconds(*keys: str) -> Callable[[State, Entry], None]:
 _LOG = setting("log_file", path, "everything that is logged; SIGUSR1 opens it anew")
 
 _SERVICE = "run it as a service of its own, such as a unit of systemd"
+_FILES = "let the web server serve files"
 _HTTP = "Portico speaks no HTTP: the web server in front of it does that"
 _API = "part of uWSGI's own API, which the application can no longer import"
 _ALWAYS = "Portico is always so"
@@ -254,7 +255,8 @@ OPTIONS: dict[str, Rule] = {
            Rule(CARRIED, "`reload`", _autoreload)),
     "chain-reloading": needless("a reload never leaves requests without a worker"),
     "reload-on-exception": left("a worker goes on after an exception; its log has the traceback"),
-    **each(("ignore-sigpipe", "ignore-write-errors", "disable-write-exception", "write-errors-exception-only",
+    **each(("ignore-sigpipe", "ignore-write-errors", "disable-write-exception",
+            "write-errors-exception-only",
             "write-errors-tolerance"),
            needless("a client that leaves is a line of the log, no exception in the application")),
     "socket-timeout": Rule(CARRIED, "`body_timeout` and `write_timeout`",
@@ -268,7 +270,7 @@ OPTIONS: dict[str, Rule] = {
     "buffer-size": needless(_SMALLER),
     "limit-post": setting("max_body_bytes", number),
     **each(("post-buffering", "post-buffering-bufsize", "body-read-warning"),
-           needless("bodies are read as the application asks; the web server keeps them meanwhile")),
+           needless("bodies are read as the application asks; the web server buffers them")),
     # logging
     **each(("logto", "logto2", "logger", "log-master-file"), _LOG),
     **each(("req-logger", "logger-req"), setting("access_log", path)),
@@ -302,7 +304,7 @@ OPTIONS: dict[str, Rule] = {
     **each(("check-static", "static-index", "static-expires", "static-expires-uri",
             "static-skip-ext", "static-safe", "static-gzip", "static-gzip-all",
             "static-cache-paths", "mimefile", "check-static-docroot", "docroot"),
-           left("let the web server serve files")),
+           left(_FILES)),
     **each(("error-page-403", "error-page-404", "error-page-500"), left(_FRONT)),
     **each(("spooler", "spooler-processes", "spooler-import", "spooler-frequency",
             "spooler-ordered", "spooler-harakiri", "spooler-external", "spooler-chdir"),
@@ -350,7 +352,7 @@ PREFIXES: dict[str, Rule] = {
     "final-route": left("the web server's rewrite rules, or middleware of the application"),
     "http-": left(_FRONT),
     "https-": left(_FRONT),
-    "static-": left("let the web server serve files"),
+    "static-": left(_FILES),
     "cheaper-": left(_WORKERS),
     "spooler-": left(f"{_API}: a queue of tasks, such as Celery or RQ, does that"),
     "cache-": left(_API),

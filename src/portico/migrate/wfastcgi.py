@@ -1,4 +1,4 @@
-"""From wfastcgi's ``Web.config``, and IIS's ``fastCgi`` and ``httpPlatform`` elements, to a plan."""
+"""From wfastcgi's ``Web.config``, and IIS's ``fastCgi`` and ``httpPlatform``, to a plan."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _BIND = "127.0.0.1:9000"
 
 _IIS = "Portico does not run under IIS yet: behind nginx, Apache or lighttpd it listens on bind"
+
+_FAILS = "a worker that fails at once is replaced after a growing pause"
 
 _HANDLER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(\(\))?")
 _PERCENT = re.compile(r"%[^%;]+%")
@@ -100,7 +102,7 @@ FASTCGI: dict[str, Rule] = {
         "how long an answer may pause: the web server's, such as fastcgi_read_timeout"),
     "idleTimeout": Rule(CARRIED, "`on_demand` and `worker_idle_timeout`", _idle),
     "queueLength": left("write ?backlog= behind bind; queue_timeout bounds the wait"),
-    "rapidFailsPerMinute": needless("a worker that fails at once is replaced after a growing pause"),
+    "rapidFailsPerMinute": needless(_FAILS),
     "flushNamedPipe": needless("the protocol says where a request ends"),
     "protocol": left(_IIS),
     "signalBeforeTerminateSeconds": setting("graceful_timeout", number),
@@ -118,7 +120,7 @@ HTTP_PLATFORM: dict[str, Rule] = {
     "startupTimeLimit": setting("startup_timeout", _seconds),
     "shutdownTimeLimit": setting("graceful_timeout", _seconds),
     "startupRetryCount": needless("a worker that fails is started again without end"),
-    "rapidFailsPerMinute": needless("a worker that fails at once is replaced after a growing pause"),
+    "rapidFailsPerMinute": needless(_FAILS),
     "processesPerApplication": setting("workers", number),
     "stdoutLogEnabled": needless("the log goes to standard error, or to log_file"),
     "stdoutLogFile": setting("log_file", _directory),
@@ -202,7 +204,9 @@ class _Walk:
                 entry = self._entry(f"<{name}> {key}", value, element)
                 plan.leave(entry, "one Portico is one site: the web server chooses by path")
         else:
-            plan.note(self._entry(f"<{name}>", element.text.strip()[:60], element), UNKNOWN, NO_WORD)
+            plan.note(
+                self._entry(f"<{name}>", element.text.strip()[:60], element), UNKNOWN, NO_WORD
+            )
             return
         if name in _HOLDERS:
             for child in element.children:
@@ -329,19 +333,19 @@ def _application(state: State) -> None:
     handler, other = state.last("handler"), state.last("alternative")
     for entry in state.kept.get("handler", [])[:-1] + state.kept.get("alternative", [])[:-1]:
         plan.note(entry, NEEDLESS, "a later line sets it anew")
-    entry = other or handler
-    if entry is None:
+    named = other or handler
+    if named is None:
         plan.tasks.append("No application is named: set app to module:callable, or to a file.")
         return
     if other is not None and handler is not None:
         plan.note(handler, NEEDLESS, "WSGI_ALT_VIRTUALENV_HANDLER names the application")
-    text = str(entry.data)
+    text = str(named.data)
     module, dot, name = text.rpartition(".")
     if not (dot and _HANDLER.fullmatch(text)):
-        plan.leave(entry, f"{text!r} is no module.callable")
+        plan.leave(named, f"{text!r} is no module.callable")
         plan.tasks.append("Set app to module:callable, or to a file.")
         return
-    plan.carry(entry, "app", f"{module}:{name}")
+    plan.carry(named, "app", f"{module}:{name}")
 
 
 def _python_path(plan: Plan, entry: Entry) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from xml.parsers import expat  # noqa: S407 - a DOCTYPE is refused before any entity is declared
+from xml.parsers import expat
 
 from portico.migrate.files import refusal
 
