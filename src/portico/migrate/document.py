@@ -146,7 +146,7 @@ def report(plan: Plan, file: str, front: str) -> str:
     parts += _list("Different from before", plan.remarks)
     if plan.front is not None:
         parts += [*_paragraph(f"The web server: {plan.front.sentence}"), ""]
-        lines = [*plan.front.lines, *front.splitlines()]
+        lines = _front_lines(plan, front)
         parts += [*(f"  {line}" if line else "" for line in lines), ""] if lines else []
     parts += _notes(plan, CARRIED) + _notes(plan, NEEDLESS)
     return "\n".join(parts)
@@ -166,6 +166,12 @@ def _told(plan: Plan, note: Note) -> str:
     value = value if len(value) <= _MOST_VALUE else value[: _MOST_VALUE - 3] + "..."
     name = _origin(plan, note.entry, value=value)
     return name if note.outcome == UNKNOWN else f"{name}: {note.text}"
+
+
+def _front_lines(plan: Plan, front: str) -> list[str]:
+    if plan.front is None or not plan.front.lines:
+        return front.splitlines()
+    return [*front.splitlines(), "# and in server { }", *plan.front.lines]
 
 
 def _notes(plan: Plan, outcome: str) -> list[str]:
@@ -192,7 +198,7 @@ def _paragraph(text: str) -> list[str]:
 def summary(plan: Plan) -> str:
     """Count what has become of the entries, in one sentence."""
     counts = {outcome: sum(note.outcome == outcome for note in plan.notes) for outcome in _HEADS}
-    words = [f"{counts[outcome]} {outcome}" for outcome in _HEADS]
+    words = [f"{counts[outcome]} {outcome}" for outcome in (CARRIED, NEEDLESS, LEFT, UNKNOWN)]
     todo = len(plan.tasks) + len(mistakes(plan))
     more = f"; {todo} still to do" if todo else ""
     return f"{printable(plan.source)}: {', '.join(words)}{more}"
@@ -225,7 +231,7 @@ def as_json(plan: Plan, file: str, front: str) -> dict[str, Any]:
         if plan.front is None
         else {
             "sentence": plan.front.sentence,
-            "lines": [*plan.front.lines, *front.splitlines()],
+            "lines": _front_lines(plan, front),
         },
         "to_do": [*plan.tasks, *mistakes(plan)],
         "different": plan.remarks,

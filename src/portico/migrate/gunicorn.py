@@ -50,13 +50,17 @@ def read(path: str) -> Plan:
 def take_dictionary(state: State, options: ast.Dict, reader: Reader) -> None:
     """Take the settings that a script has in a dictionary."""
     source = state.plan.source
-    for key, value in zip(options.keys, options.values, strict=True):
-        name = key.value if isinstance(key, ast.Constant) else ""
+    names = [key.value if isinstance(key, ast.Constant) else "" for key in options.keys]
+    for at, (name, value) in enumerate(zip(names, options.values, strict=True)):
+        key = options.keys[at]
         line = value.lineno
         shown = "..." if name == "raw_env" else source_of(value)
         if not isinstance(name, str) or name not in SETTINGS:
             written = source_of(key) if key is not None else f"**{source_of(value)}"
             state.plan.note(Entry(written, shown, source, line), UNKNOWN, NO_WORD)
+            continue
+        if name in names[at + 1 :]:
+            state.plan.note(Entry(name, shown, source, line), NEEDLESS, "it is set anew below")
             continue
         try:
             SETTINGS[name](state, Entry(name, shown, source, line, reader.value(value)))

@@ -188,7 +188,8 @@ SETTINGS: dict[str, Rule] = {
     # server hooks
     **each(("on_starting", "on_reload", "when_ready", "on_exit", "nworkers_changed"),
            left(f"a hook of the parent: {_SERVICE}")),
-    **each(("pre_fork", "post_fork", "post_worker_init"), left(f"a hook of the workers: {_MODULE}")),
+    **each(("pre_fork", "post_fork", "post_worker_init"),
+           left(f"a hook of the workers: {_MODULE}")),
     **each(("worker_int", "worker_abort", "worker_exit", "child_exit"),
            left("a hook of the workers' end: register it with atexit where the application is"
                 " made; the log says how a worker ended")),

@@ -56,7 +56,7 @@ def read(path: str) -> Plan:
         raise refusal(path, 0, "starts no server that is known")
     state = State(Plan(source=path, kind=f"a script that starts {calls[0].title}"))
     for call in calls[1:]:
-        entry = script.entry(source_of(call.node), "", call.node)
+        entry = script.entry(f"{call.name}()", "", call.node)
         state.plan.leave(entry, f"a second server, {call.title}: only the first is carried over")
     _Ending(state, script, calls[0]).finish()
     state.plan.sort()
@@ -77,7 +77,8 @@ class _Ending:
     def finish(self) -> None:
         self._names()
         call = self.call
-        written = self.script.entry(source_of(call.node), "", call.node)
+        name = call.name.rpartition(".")[2]
+        written = self.script.entry(f"{name}()", "", call.node)
         if call.title == "gunicorn":
             self._gunicorn(written)
         elif call.launcher is None:
@@ -378,22 +379,24 @@ class _Ending:
         return launcher.protocol
 
     def _mode(self) -> str:
+        """Give the mode of Unix sockets, octal; empty for Portico's own."""
+        mode = ""
         if entry := self.state.last("umask"):
             if isinstance(entry.data, int) and 0 <= entry.data <= 0o777:
                 mode = f"{0o666 & ~entry.data:03o}"
                 self.plan.note(entry, CARRIED, f"?mode={mode} in the bind URL of a Unix socket")
-                return mode
-            if entry.data is None:
+            elif entry.data is None:
                 self.plan.note(entry, NEEDLESS, "it is none")
             else:
                 self.plan.leave(entry, "write ?mode= behind bind")
         if entry := self.state.last("perms"):
             text = f"{entry.data:o}" if isinstance(entry.data, int) else str(entry.data)
             if re.fullmatch(r"0?[0-7]{1,3}", text):
-                self.plan.note(entry, CARRIED, f"?mode={text} in the bind URL of a Unix socket")
-                return text
-            self.plan.leave(entry, "write ?mode= behind bind")
-        return ""
+                mode = text
+                self.plan.note(entry, CARRIED, f"?mode={mode} in the bind URL of a Unix socket")
+            else:
+                self.plan.leave(entry, "write ?mode= behind bind")
+        return mode
 
     def _backlog(self) -> int:
         entry = self.state.last("backlog")

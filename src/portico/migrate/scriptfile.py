@@ -40,6 +40,7 @@ class Script:
         }
 
     def entry(self, name: str, value: str, node: ast.AST, data: Any = None) -> Entry:
+        """Make the entry of what stands at *node*."""
         return Entry(name, value, self.path, getattr(node, "lineno", 0), data)
 
     def find(self) -> list[Call]:

@@ -158,9 +158,9 @@ ELEMENTS: dict[str, str] = {
 }
 
 #: Elements that only hold others.
-_HOLDERS = {"configuration", "location", "system.webServer", "system.web", "handlers", "appSettings",
-            "fastCgi", "environmentVariables", "globalModules", "system.applicationHost",
-            "configSections"}  # fmt: skip
+_HOLDERS = {"configuration", "location", "system.webServer", "system.web", "handlers",
+            "appSettings", "fastCgi", "environmentVariables", "globalModules",
+            "system.applicationHost", "configSections"}  # fmt: skip
 
 
 def read(path: str) -> Plan:
