@@ -10,7 +10,7 @@ from portico.config.settings import OPTIONS
 from portico.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 #: What can become of an entry. One that is carried may leave something over as well.
 CARRIED, NEEDLESS, LEFT, UNKNOWN = "carried", "not needed", "left", "unknown"
@@ -309,6 +309,6 @@ def kept(slot: str, text: str) -> Rule:
     return Rule(CARRIED, text, apply)
 
 
-def each(names: Iterable[str], rule: Rule) -> dict[str, Rule]:
+def each(names: tuple[str, ...], rule: Rule) -> dict[str, Rule]:
     """Give each of *names* the same rule."""
     return dict.fromkeys(names, rule)

@@ -334,7 +334,7 @@ class _Ending:
         host, port = state.last("host"), state.last("port")
         if host is not None or port is not None:
             default_host, _, default_port = launcher.starts.rpartition(":")
-            name = str(host.data if host is not None else default_host)
+            name = str(host.data if host is not None else default_host) or "127.0.0.1"
             number = port.data if port is not None else default_port
             entry = port if port is not None else host
             if entry is not None:

@@ -193,7 +193,7 @@ def _from_xml(text: str, path: str, section: str) -> Iterator[Entry]:
     root = parse(text, path)
     tops = [root, *root.children]
     for top in (one for one in tops if one.name == "uwsgi"):
-        if top.attributes.get("id", section) != section:
+        if top.attributes.get("id", "uwsgi") != section:
             continue
         for element in top.children:
             yield _entry(element.name, element.text.strip() or None, path, element.line)

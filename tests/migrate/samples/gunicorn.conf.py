@@ -7,7 +7,7 @@ NAME = "columns"
 PORT = os.environ.get("PORT", "8000")
 
 wsgi_app = f"{NAME}:create_app()"
-bind = ["127.0.0.1:" + PORT, f"unix:/run/{NAME}/{NAME}.sock"]
+bind = ["127.0.0.1:" + PORT, f"unix:/run/columns/{NAME}.sock"]
 backlog = 512
 workers = multiprocessing.cpu_count() * 2 + 1
 worker_class = "gthread"
@@ -17,13 +17,13 @@ graceful_timeout = 20
 keepalive = 5
 max_requests, max_requests_jitter = 1000, 100
 preload_app = True
-chdir = "/srv/" + NAME
+chdir = f"/srv/{NAME}"
 user = "www-data"
 group = "www-data"
 umask = 0o007
 raw_env = ["FLASK_ENV=production", "SECRET_KEY=not shown in the report"]
 accesslog = "-"
-errorlog = f"/var/log/{NAME}/error.log"
+errorlog = "/var/log/columns/" + "error.log"
 loglevel = "warning"
 access_log_format = '%(h)s "%(r)s" %(s)s'
 forwarded_allow_ips = "*"

@@ -5,4 +5,11 @@ os.chdir("/srv/shop")
 
 from django.core.servers.fastcgi import runfastcgi
 
-runfastcgi(method="threaded", protocol="scgi", host="127.0.0.1", port=4001, maxchildren=3, daemonize="false")
+runfastcgi(
+    method="threaded",
+    protocol="scgi",
+    host="127.0.0.1",
+    port=4001,
+    maxchildren=3,
+    daemonize="false",
+)
