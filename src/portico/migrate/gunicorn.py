@@ -43,8 +43,7 @@ def read(path: str) -> Plan:
     state = State(Plan(source=path, kind="gunicorn"))
     _Walk(state, tree).take()
     finish(state)
-    state.plan.sort()
-    return state.plan
+    return state.finish()
 
 
 def take_dictionary(state: State, options: ast.Dict, reader: Reader) -> None:

@@ -248,6 +248,17 @@ class State:
         return found[-1] if found else None
 
 
+    def finish(self) -> Plan:
+        """List what nobody has looked at, and give the plan in the order of the source."""
+        noted = {id(note.entry) for note in self.plan.notes}
+        for entry in (one for found in self.kept.values() for one in found):
+            if id(entry) not in noted:
+                self.plan.leave(entry, "it does not go together with the others: decide by hand")
+                noted.add(id(entry))
+        self.plan.sort()
+        return self.plan
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """What becomes of one option of another server.

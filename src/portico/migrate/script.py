@@ -59,8 +59,7 @@ def read(path: str) -> Plan:
         entry = script.entry(f"{call.name}()", "", call.node)
         state.plan.leave(entry, f"a second server, {call.title}: only the first is carried over")
     _Ending(state, script, calls[0]).finish()
-    state.plan.sort()
-    return state.plan
+    return state.finish()
 
 
 class _Ending:

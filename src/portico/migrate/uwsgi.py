@@ -50,8 +50,7 @@ def read(path: str) -> Plan:
     for entry in source.entries:
         _take(state, source, entry)
     _Ending(state).finish()
-    state.plan.sort()
-    return state.plan
+    return state.finish()
 
 
 def _take(state: State, source: Source, entry: Entry) -> None:

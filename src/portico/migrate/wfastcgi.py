@@ -180,8 +180,7 @@ def read(path: str) -> Plan:
             path, 0, "has no WSGI_HANDLER, no FastCgiModule and no httpPlatform: nothing of Python"
         )
     _finish(state)
-    state.plan.sort()
-    return state.plan
+    return state.finish()
 
 
 @dataclass(slots=True)
@@ -349,7 +348,9 @@ def _application(state: State) -> None:
 
 
 def _python_path(plan: Plan, entry: Entry) -> None:
-    found = []
+    found: list[str] = []
+    if not entry.data:
+        plan.note(entry, NEEDLESS, "it is empty")
     for one in filter(None, str(entry.data).split(";")):
         try:
             found.append(_directory(one))

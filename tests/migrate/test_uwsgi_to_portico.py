@@ -1,0 +1,126 @@
+"""A site of uWSGI behind nginx, and the same nginx in front of what it becomes."""
+
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from cli_harness import Command
+from migrate.site import APP, INI, STOCK
+from nginx_harness import change_nginx
+from peers_harness import Program, find
+from portico.servers import launch
+from portico.servers.site import Site
+from portico.transports.bind import parse
+
+pytestmark = [pytest.mark.frontend("nginx"), pytest.mark.peer("uwsgi")]
+
+WAIT = 20
+
+#: What is asked: method, target, body, headers.
+REQUESTS = [
+    ("GET", "/", None, {}),
+    ("GET", "/a%20b/%C3%A9?x=1&y=%2F", None, {"X-Two": "2", "Cookie": "a=b"}),
+    ("HEAD", "/head", None, {}),
+    ("POST", "/form?q", b"name=value&" * 5000, {"Content-Type": "text/plain"}),
+    ("PUT", "/large", b"x" * 300_000, {}),
+    ("DELETE", "/a//b/../c", None, {}),
+    ("GET", "/missing", None, {"Host": "other.example"}),
+    ("GET", "/redirect", None, {}),
+]
+
+#: Keys that name the server, and not the request.
+OWN = {"SERVER_SOFTWARE", "REMOTE_PORT", "uwsgi.version", "uwsgi.node"}
+
+
+class Script(Command):
+    """A command line as the shell takes it, with this Python's `portico` in the path."""
+
+    program = ("-c", "import os, sys; os.execv('/bin/sh', ['sh', '-c', sys.argv[1]])")
+
+    def __init__(self, line):
+        places = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        super().__init__(f"exec env {line}" if "&&" not in line else line, env={"PATH": places})
+
+
+@contextmanager
+def stock_nginx(monkeypatch, address):
+    """nginx with the lines that are in every guide, `include uwsgi_params` and `uwsgi_pass`."""
+
+    def change(text, _):
+        return re.sub(r" *uwsgi_param [^;]*;\n", "", text).replace(
+            "uwsgi_pass", f"{STOCK}\n        uwsgi_pass", 1
+        )
+
+    change_nginx(monkeypatch, change)
+    bind = parse(f"uwsgi+unix://{address}")
+    with launch.launch("nginx", Site(via="uwsgi", bind=bind, listen_port=0)) as front:
+        yield front.site
+
+
+def ask(site):
+    """All answers: status, headers, and what the application saw."""
+    answers = []
+    for method, target, body, headers in REQUESTS:
+        connection = http.client.HTTPConnection(site.listen_host, site.listen_port, timeout=WAIT)
+        connection.request(method, target, body, headers)
+        response = connection.getresponse()
+        content = response.read()
+        head = sorted(
+            (name, value) for name, value in response.getheaders() if name not in {"Date"}
+        )
+        seen = json.loads(content) if content else None
+        if seen is not None:
+            seen["environ"] = {
+                name: value for name, value in seen["environ"].items() if name not in OWN
+            }
+        answers.append((target, response.status, head, seen))
+        connection.close()
+    return answers
+
+
+def test_the_same_nginx_gets_the_same_answers(monkeypatch):
+    with Program() as program:
+        home = program.home
+        (home / "code").mkdir()
+        (home / "lib").mkdir()
+        (home / "code" / "columns.py").write_text(APP)
+        (home / "lib" / "beside.py").write_text("NAME = 'beside'\n")
+        ini = home / "site.ini"
+        ini.write_text(INI.format(home=home))
+        program.give_away()
+        address = home / "site.sock"
+        with stock_nginx(monkeypatch, address) as site:
+            program.start([find("uwsgi"), "--ini", ini], [address])
+            before = ask(site)
+            program._end()
+            address.unlink(missing_ok=True)
+            assert [status for _, status, *_ in before] == [200] * 6 + [404, 302]
+            line = migrate(ini, home / "portico.yaml")
+            with Script(line) as served:
+                served.await_text("serving", "err")
+                after = ask(site)
+                served.kill(15)
+                assert served.finish() == 0
+    assert after == before
+
+
+def migrate(ini, output):
+    """Write the configuration, check it, and give the command line that starts it."""
+    portico = [sys.executable, "-m", "portico"]
+    done = subprocess.run(
+        [*portico, "migrate", ini, "-o", output], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "uwsgi_pass and include uwsgi_params stay" in " ".join(done.stdout.split())
+    assert subprocess.run([*portico, "check", output, "--load"], capture_output=True, check=False,
+                          cwd=output.parent / "code",
+                          env={**os.environ, "PYTHONPATH": str(output.parent / "lib")},
+                          ).returncode == 0  # fmt: skip
+    return re.search(r"it is started by:\n\n  (.*)", done.stdout)[1]
