@@ -35,8 +35,18 @@ REQUESTS = [
     ("GET", "/redirect", None, {}),
 ]
 
-#: Keys that name the server, and not the request.
-OWN = {"SERVER_SOFTWARE", "REMOTE_PORT", "uwsgi.version", "uwsgi.node"}
+#: How the body is delimited is the servers' own: Portico counts a body that is whole.
+FRAMING = {"Date", "Content-Length", "Transfer-Encoding"}
+
+#: Keys that name the server, and headers a second time, which Portico drops.
+OWN = {
+    "HTTP_CONTENT_LENGTH",
+    "HTTP_CONTENT_TYPE",
+    "SERVER_SOFTWARE",
+    "REMOTE_PORT",
+    "uwsgi.version",
+    "uwsgi.node",
+}
 
 
 class Script(Command):
@@ -46,7 +56,8 @@ class Script(Command):
 
     def __init__(self, line):
         places = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        super().__init__(f"exec env {line}" if "&&" not in line else line, env={"PATH": places})
+        before, sign, last = line.rpartition("&& ")
+        super().__init__(f"{before}{sign}exec env {last}", env={"PATH": places})
 
 
 @contextmanager
@@ -60,25 +71,25 @@ def stock_nginx(monkeypatch, address):
 
     change_nginx(monkeypatch, change)
     bind = parse(f"uwsgi+unix://{address}")
-    with launch.launch("nginx", Site(via="uwsgi", bind=bind, listen_port=0)) as front:
+    with launch.launch(
+        "nginx", Site(via="uwsgi", bind=bind, listen_port=0, server_name="columns.example")
+    ) as front:
         yield front.site
 
 
 def ask(site):
-    """All answers: status, headers, and what the application saw."""
+    """All answers: status, headers, and what the application saw; an empty key is like none."""
     answers = []
     for method, target, body, headers in REQUESTS:
         connection = http.client.HTTPConnection(site.listen_host, site.listen_port, timeout=WAIT)
         connection.request(method, target, body, headers)
         response = connection.getresponse()
         content = response.read()
-        head = sorted(
-            (name, value) for name, value in response.getheaders() if name not in {"Date"}
-        )
+        head = sorted((name, value) for name, value in response.getheaders() if name not in FRAMING)
         seen = json.loads(content) if content else None
         if seen is not None:
             seen["environ"] = {
-                name: value for name, value in seen["environ"].items() if name not in OWN
+                name: value for name, value in seen["environ"].items() if value and name not in OWN
             }
         answers.append((target, response.status, head, seen))
         connection.close()
