@@ -18,6 +18,7 @@ from typing import NamedTuple
 from unittest import mock
 
 from defects import listing
+from migrate import tables as migrations
 from portico.cli import main
 from portico.core.mount import EXAMPLES
 
@@ -142,7 +143,7 @@ def _code(value):
 
 
 #: Generated tables by the name that their comment has.
-TABLES = {"repairs": repairs_table, "defects": listing.table}
+TABLES = {"repairs": repairs_table, "defects": listing.table, **migrations.TABLES}
 
 
 def with_tables(page):

@@ -26,6 +26,7 @@ def app(environ, start_response):
         "directory": os.path.basename(os.getcwd()),
         "variable": os.environ["COLUMNS_TITLE"],
         "imported": NAME,
+        "file": os.path.basename(__file__),
         "multiprocess": environ["wsgi.multiprocess"],
         "multithread": environ["wsgi.multithread"],
     }

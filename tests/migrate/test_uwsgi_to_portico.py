@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -61,10 +62,14 @@ class Script(Command):
 
 
 @contextmanager
-def stock_nginx(monkeypatch, address):
+def stock_nginx(monkeypatch, address, backup=None):
     """nginx with the lines that are in every guide, `include uwsgi_params` and `uwsgi_pass`."""
 
     def change(text, _):
+        if backup:
+            line = f'server "unix:{address}";'
+            assert line in text
+            text = text.replace(line, f'{line} server "unix:{backup}" backup;')
         return re.sub(r" *uwsgi_param [^;]*;\n", "", text).replace(
             "uwsgi_pass", f"{STOCK}\n        uwsgi_pass", 1
         )
@@ -96,30 +101,69 @@ def ask(site):
     return answers
 
 
-def test_the_same_nginx_gets_the_same_answers(monkeypatch):
+@pytest.fixture
+def program():
+    """The site, in the directory of a program that is not started yet."""
     with Program() as program:
         home = program.home
         (home / "code").mkdir()
         (home / "lib").mkdir()
         (home / "code" / "columns.py").write_text(APP)
         (home / "lib" / "beside.py").write_text("NAME = 'beside'\n")
-        ini = home / "site.ini"
-        ini.write_text(INI.format(home=home))
+        (home / "columns.ini").write_text(INI.format(home=home))
         program.give_away()
-        address = home / "site.sock"
-        with stock_nginx(monkeypatch, address) as site:
-            program.start([find("uwsgi"), "--ini", ini], [address])
-            before = ask(site)
-            program._end()
-            address.unlink(missing_ok=True)
-            assert [status for _, status, *_ in before] == [200] * 6 + [404, 302]
-            line = migrate(ini, home / "portico.yaml")
-            with Script(line) as served:
-                served.await_text("serving", "err")
-                after = ask(site)
-                served.kill(15)
-                assert served.finish() == 0
+        yield program
+
+
+def start(program):
+    """Start uWSGI, and translate its options; gives the command line for Portico."""
+    program.start([find("uwsgi"), "--ini", "columns.ini"], [program.home / "columns.sock"])
+    return migrate(program.home / "columns.ini", program.home / "portico.yaml")
+
+
+@contextmanager
+def served(line):
+    """Portico, started by that line; ended again as systemd does it."""
+    with Script(line) as command:
+        command.await_text("serving", "err")
+        yield command
+        command.kill(signal.SIGTERM)
+        assert command.finish() == 0
+
+
+def test_the_same_nginx_gets_the_same_answers(monkeypatch, program):
+    with stock_nginx(monkeypatch, program.home / "columns.sock") as site:
+        line = start(program)
+        before = ask(site)
+        assert [status for _, status, *_ in before] == [200] * 6 + [404, 302]
+        program._end()
+        with served(line):
+            after = ask(site)
     assert after == before
+
+
+def test_no_request_is_lost_in_the_switch(monkeypatch, program):
+    """With the trial of the how-to as nginx's second choice."""
+    home = program.home
+    trial = f" --bind 'uwsgi+unix://{home}/try.sock?mode=666' --pid-file {home}/try.pid"
+    with stock_nginx(monkeypatch, home / "columns.sock", home / "try.sock") as site:
+        line = start(program)
+        with served(line + trial):
+            assert asked(f"uwsgi+unix://{home}/try.sock:/") == ["columns.py"]
+            statuses = [status for _, status, *_ in ask(site)]
+            program._end()
+            statuses += [status for _, status, *_ in ask(site)]
+            with served(line):
+                statuses += [status for _, status, *_ in ask(site)]
+    assert statuses == ([200] * 6 + [404, 302]) * 3
+
+
+def asked(url):
+    """What `portico request` gets there: the file of the application."""
+    done = subprocess.run(
+        [sys.executable, "-m", "portico", "request", url], capture_output=True, check=True
+    )
+    return [json.loads(done.stdout)["file"]]
 
 
 def migrate(ini, output):
