@@ -144,3 +144,23 @@ def test_a_section_is_named_behind_the_file(migrate, tmp_path):
     migrate("[one]\nthreads = 5\nsocket = 127.0.0.1:1\nmodule = a\n")
     assert cli.main(["migrate", "uwsgi.ini:one", "-o", "o.yaml"]) == 0
     assert yaml.safe_load((tmp_path / "o.yaml").read_text())["threads"] == 5
+
+
+def test_what_may_be_secret_is_not_in_the_report(migrate, tmp_path):
+    text = f"{INI}db_password = hidden\nenv = DB=%(db_password)\napi-key = hidden\n"
+    _, out, err = migrate(text, "-o", "new.yaml")
+    assert "hidden" not in out + err
+    _, out, _ = migrate(text, "--json")
+    assert json.loads(out)["settings"]["environment"] == {"DB": "hidden"}
+    assert "hidden" not in json.dumps(json.loads(out)["entries"])
+    assert "hidden" in (tmp_path / "new.yaml").read_text()
+
+
+def test_many_entries_for_one_thing(migrate):
+    lines = [f"env = A={number}" for number in range(3000)]
+    status, out, _ = migrate(INI + "\n".join(lines), "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert found["settings"]["environment"] == {"A": "2999"}
+    outcomes = [entry["outcome"] for entry in found["entries"] if entry["name"] == "env"]
+    assert outcomes == ["not needed"] * 2999 + ["carried"]

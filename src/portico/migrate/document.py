@@ -22,6 +22,9 @@ _MOST_VALUE = 60
 
 #: What YAML takes for that very text without quotes, in any of its versions.
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./@+~=?&:,-]*")
+#: In the name of what nobody should read over a shoulder.
+_SECRET = re.compile(r"pass|secret|token|key|dsn|credential|salt", re.IGNORECASE)
+
 _WORDS = {"y", "n", "yes", "no", "true", "false", "on", "off", "null"}
 
 _HEADS = {
@@ -139,7 +142,12 @@ def report(plan: Plan, file: str, front: str) -> str:
         "",
     ]
     if plan.script:
-        parts += ["In the script itself:", "", *(f"  {line}" for line in plan.script), ""]
+        parts += [
+            "In the script itself:",
+            "",
+            *(f"  {printable(line)}".rstrip() for line in plan.script),
+            "",
+        ]
     tasks = [*plan.tasks, *(f"On this machine: {told}" for told in mistakes(plan))]
     parts += _list("Still to do", tasks)
     parts += _notes(plan, LEFT) + _notes(plan, UNKNOWN)
@@ -147,7 +155,7 @@ def report(plan: Plan, file: str, front: str) -> str:
     if plan.front is not None:
         parts += [*_paragraph(f"The web server: {plan.front.sentence}"), ""]
         lines = _front_lines(plan, front)
-        parts += [*(f"  {line}" if line else "" for line in lines), ""] if lines else []
+        parts += [*(f"  {printable(line)}".rstrip() for line in lines), ""] if lines else []
     parts += _notes(plan, CARRIED) + _notes(plan, NEEDLESS)
     return "\n".join(parts)
 
@@ -162,7 +170,7 @@ def _origin(plan: Plan, entry: Entry, *, value: str = "") -> str:
 
 
 def _told(plan: Plan, note: Note) -> str:
-    value = note.entry.value
+    value = public_value(note.entry)
     value = value if len(value) <= _MOST_VALUE else value[: _MOST_VALUE - 3] + "..."
     name = _origin(plan, note.entry, value=value)
     return name if note.outcome == UNKNOWN else f"{name}: {note.text}"
@@ -172,6 +180,11 @@ def _front_lines(plan: Plan, front: str) -> list[str]:
     if plan.front is None or not plan.front.lines:
         return front.splitlines()
     return [*front.splitlines(), "# and in server { }", *plan.front.lines]
+
+
+def public_value(entry: Entry) -> str:
+    """Give the value of an entry, unless its name says that it may be secret."""
+    return "..." if entry.value and _SECRET.search(entry.name) else entry.value
 
 
 def _notes(plan: Plan, outcome: str) -> list[str]:
@@ -220,7 +233,7 @@ def as_json(plan: Plan, file: str, front: str) -> dict[str, Any]:
                 "file": note.entry.file,
                 "line": note.entry.line or None,
                 "name": note.entry.name,
-                "value": note.entry.value,
+                "value": public_value(note.entry),
                 "outcome": note.outcome,
                 "text": note.text,
             }

@@ -115,9 +115,11 @@ class Plan:
     tasks: list[str] = field(default_factory=list)
     script: list[str] = field(default_factory=list)
     front: Front | None = None
+    _places: dict[int, list[int]] = field(default_factory=dict)  # of each entry's notes
 
     def note(self, entry: Entry, outcome: str, text: str) -> None:
         """Say what has become of *entry*."""
+        self._places.setdefault(id(entry), []).append(len(self.notes))
         self.notes.append(Note(entry, outcome, text))
 
     def leave(self, entry: Entry, text: str) -> None:
@@ -189,12 +191,9 @@ class Plan:
             where = f"{entry.name} in line {entry.line} takes its place"
             if entry.file != before.file:
                 where = f"{entry.name} in {entry.place} takes its place"
-            self.notes = [
-                Note(note.entry, NEEDLESS, where)
-                if note.entry is before and note.outcome == CARRIED
-                else note
-                for note in self.notes
-            ]
+            for at in self._places.get(id(before), []):
+                if self.notes[at].outcome == CARRIED:
+                    self.notes[at] = Note(before, NEEDLESS, where)
         self.origins[keys] = entry
 
     def sort(self) -> None:
@@ -246,7 +245,6 @@ class State:
         """Give the last entry of a slot, the one that counts."""
         found = self.kept.get(slot)
         return found[-1] if found else None
-
 
     def finish(self) -> Plan:
         """List what nobody has looked at, and give the plan in the order of the source."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 MOST_FILES = 50
 MOST_ENTRIES = 5000
 
-#: Octets that placeholders within placeholders may make of one value.
-MOST_VALUE = 65_536
+#: Characters that placeholders within placeholders may make of all values.
+MOST_GROWTH = 1_048_576
 
 #: Options that include a file, and those of one format alone.
 INCLUDES = {"ini", "include", "inherit", "config", "xml", "yaml", "yml", "json"}
@@ -55,6 +54,7 @@ class Source:
     def __init__(self, path: str) -> None:
         self._path = path
         self._files = 0
+        self._grown = 0
         self.missing: dict[Entry, str] = {}
         self.conditional: dict[Entry, Entry] = {}
         self.used: set[str] = set()
@@ -105,8 +105,9 @@ class Source:
         for entry in raw:
             text = self._replace(entry, values) if entry.data else entry.data
             if text is not None and text != entry.data:
-                entry = replace(entry, value=text, data=text)  # noqa: PLW2901 - the same one
-            entries.append(entry)
+                entries.append(_entry(entry.name, text, entry.file, entry.line))
+            else:
+                entries.append(entry)
         return entries
 
     def _replace(self, entry: Entry, values: dict[str, str]) -> str:
@@ -124,8 +125,9 @@ class Source:
             before, text = text, _PLACEHOLDER.sub(value, text)
             if text == before:
                 break
-            if len(text) > MOST_VALUE:
+            if len(text) > MOST_GROWTH - self._grown:
                 raise refusal(entry.file, entry.line, "has placeholders that grow without end")
+        self._grown += len(text)
         return text
 
     def _find_conditions(self) -> None:

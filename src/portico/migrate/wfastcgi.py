@@ -203,9 +203,7 @@ class _Walk:
                 entry = self._entry(f"<{name}> {key}", value, element)
                 plan.leave(entry, "one Portico is one site: the web server chooses by path")
         else:
-            plan.note(
-                self._entry(f"<{name}>", element.text.strip()[:60], element), UNKNOWN, NO_WORD
-            )
+            plan.note(self._entry(f"<{name}>", "", element), UNKNOWN, NO_WORD)
             return
         if name in _HOLDERS:
             for child in element.children:
