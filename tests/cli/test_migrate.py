@@ -110,6 +110,7 @@ def test_words_for_the_shell_are_quoted(migrate):
 
 BAD = [
     pytest.param(["none.ini"], "cannot be read: No such file", id="missing"),
+    pytest.param(["a" * 300 + ".ini:b"], "cannot be read: File name too long", id="long"),
     pytest.param(["."], "is no regular file", id="directory"),
     pytest.param(["a\0b"], "is no path of a file", id="nul"),
     pytest.param(["uwsgi.ini", "--from", "nothing"], "invalid choice", id="kind"),

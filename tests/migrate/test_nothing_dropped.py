@@ -17,7 +17,7 @@ from portico.migrate.model import CARRIED, LEFT, NEEDLESS, UNKNOWN, Entry, Plan
 from portico.migrate.uwsgi_options import OPTIONS
 
 MANY = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 VALUES = st.one_of(
@@ -52,6 +52,7 @@ def check(plan, lines):
 
 @MANY
 @given(st.lists(st.tuples(NAMES, VALUES), max_size=8))
+@example([("w", "x" * 300), ("ini ", "x" * 300)])
 @example([("socket", "/a"), ("socket", "/a"), ("chmod-socket", "9"), ("callable", "x")])
 @example([("-", "1"), ("strict", ""), ("http-socket", ":1"), ("listen", "0")])
 def test_options_of_uwsgi(tmp_path, pairs):
@@ -80,6 +81,7 @@ EXPRESSIONS = st.one_of(
 @MANY
 @given(st.lists(st.tuples(st.sampled_from(sorted(SETTINGS)), EXPRESSIONS), max_size=8))
 @example([("bind", "[1]"), ("bind", "'a'"), ("umask", "'9'"), ("max_requests", "1")])
+@example([("timeout", "1e-05"), ("graceful_timeout", "0.25")])
 @example([("max_requests_jitter", "1"), ("max_requests", "1e300"), ("threads", "None")])
 def test_settings_of_gunicorn(tmp_path, pairs):
     path = tmp_path / "c.py"

@@ -20,15 +20,10 @@ UWSGI = {
     "protocol": "scgi\nsocket = /s", "socket-protocol": "scgi\nsocket = /s",
     "chmod-socket": "660\nsocket = /s", "chmod": "660\nsocket = /s", "C": "660\nsocket = /s",
     "chown-socket": "a:b\nsocket = /s", "listen": "5\nsocket = /s",
-    "static-map": "/a=/b", "static-map2": "/a=/b", "plugins": "php", "plugin": "php",
-    "need-plugin": "php", "need-plugins": "php", "stats": "/s", "stats-server": "/s",
+    "static-map": "/a=/b", "static-map2": "/a=/b", "plugins": "python3", "plugin": "python3",
+    "need-plugin": "python3", "need-plugins": "python3", "stats": "/s", "stats-server": "/s",
     "cheap": "true", "max-vars": "500",
 }  # fmt: skip
-
-#: Such as are listed under another heading than their table says, whatever their value.
-LISTED = {"static-map", "static-map2", "plugins", "plugin", "need-plugin", "need-plugins"}
-
-SOCKETS = {name for name in OPTIONS if name.endswith("socket") or name in {"s", "p"}}
 
 
 def value_of(name, rule):
@@ -42,8 +37,7 @@ def test_each_option_of_uwsgi(name, tmp_path):
     path = tmp_path / "a.ini"
     path.write_text(f"[uwsgi]\n{name} = {value_of(name, OPTIONS[name])}\n")
     notes = [note for note in uwsgi.read(str(path)).notes if note.entry.line == 2]
-    outcome = LEFT if name in LISTED else OPTIONS[name].outcome
-    assert [note.outcome for note in notes][:1] == [outcome], notes
+    assert [note.outcome for note in notes][:1] == [OPTIONS[name].outcome], notes
     assert all(note.text for note in notes)
     if OPTIONS[name].apply is None:
         assert notes[0].text == OPTIONS[name].text
@@ -95,8 +89,7 @@ def test_each_setting_of_gunicorn(name, tmp_path):
     path = tmp_path / "c.py"
     path.write_text(f"{name} = {GUNICORN.get(name, '5')}\n")
     notes = [note for note in gunicorn.read(str(path)).notes if note.entry.line == 1]
-    outcome = LEFT if name == "worker_connections" else SETTINGS[name].outcome
-    assert [note.outcome for note in notes][:1] == [outcome], notes
+    assert [note.outcome for note in notes][:1] == [SETTINGS[name].outcome], notes
     if SETTINGS[name].apply is None:
         assert notes[0].text == SETTINGS[name].text
 
@@ -131,8 +124,7 @@ def test_each_setting_of_wfastcgi(name, tmp_path):
         f'<add key="{name}" value="{value}"/></appSettings></configuration>'
     )
     notes = [note for note in wfastcgi.read(str(path)).notes if note.entry.line == 2]
-    left = name == "WSGI_RESTART_FILE_REGEX"
-    assert [note.outcome for note in notes] == [LEFT if left else wfastcgi.SETTINGS[name].outcome]
+    assert [note.outcome for note in notes] == [wfastcgi.SETTINGS[name].outcome]
 
 
 IIS = [("application", name) for name in wfastcgi.FASTCGI]
@@ -186,5 +178,4 @@ def test_each_argument_of_a_launcher(name, argument, tmp_path):
     )
     notes = [note for note in read_script(str(path)).notes if note.entry.name == argument]
     rule = LAUNCHERS[name].arguments[argument]
-    expected = LEFT if argument == "allowedServers" else rule.outcome
-    assert [note.outcome for note in notes] == [expected]
+    assert [note.outcome for note in notes] == [rule.outcome]

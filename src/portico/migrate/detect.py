@@ -48,7 +48,7 @@ def find_kind(path: str) -> str:
     """
     name = Path(path).name.lower()
     file = path
-    if not Path(path).is_file() and ":" in name:
+    if not files.is_file(path) and ":" in name:
         file = path.rpartition(":")[0]
     text = files.read(file)
     suffix = Path(file).suffix.lower()

@@ -56,9 +56,11 @@ def mistakes(plan: Plan) -> list[str]:
     """Say what `portico check` finds wrong on this machine, such as a directory that is missing."""
     try:
         settings = Settings(**_read(plan))
+        return [str(error) for error in examine.mistakes(settings)]
     except ConfigError as error:
         return [str(error)]
-    return [str(error) for error in examine.mistakes(settings)]
+    except OSError as error:  # a name that is too long for a file
+        return [f"{error.filename}: {error.strerror}"]
 
 
 def _read(plan: Plan) -> dict[str, Any]:
@@ -77,7 +79,7 @@ def settings_text(plan: Plan) -> str:
             lines.append(f"{key}:")
             for name, inner in value.items():
                 lines.append(_line(f"  {quoted(name)}: {quoted(inner)}", plan, (key, name)))
-        elif isinstance(value, list):
+        elif isinstance(value, list) and value:
             lines.append(f"{key}:")
             lines += [_line(f"  - {quoted(one)}", plan, (key, one)) for one in value]
         else:

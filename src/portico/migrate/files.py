@@ -36,6 +36,14 @@ def read(path: str) -> str:
     return data.decode("utf-8-sig", "surrogateescape").replace("\r\n", "\n").replace("\r", "\n")
 
 
+def is_file(path: str) -> bool:
+    """Whether there is such a file."""
+    try:
+        return Path(path).is_file()
+    except OSError:  # a name that is too long
+        return False
+
+
 def refusal(path: str, line: int, fault: str) -> ConfigError:
     """Make the exception for a file, or one of its lines."""
     source = f"{path} line {line}" if line else path

@@ -329,7 +329,7 @@ class _Ending:
                 " Raise it where the application is safe with threads."
             )
         for entry in state.kept.get("connections", []):
-            plan.leave(entry, "threads bound what runs at once in a worker, 16 of them unless set")
+            plan.leave(entry, SETTINGS[entry.name].text)
         timeout = state.last("timeout")
         if timeout is not None and timeout.data == 0:
             plan.note(timeout, NEEDLESS, "there is no limit unless timeout is set")

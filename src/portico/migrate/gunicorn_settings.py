@@ -6,6 +6,7 @@ from typing import Any
 
 from portico.migrate.model import (
     CARRIED,
+    LEFT,
     NEEDLESS,
     Entry,
     Rule,
@@ -120,7 +121,8 @@ SETTINGS: dict[str, Rule] = {
     "workers": setting("workers", number),
     "threads": kept("threads", "`threads`"),
     "worker_class": kept("class", "`threads` in each worker, whatever the class"),
-    "worker_connections": kept("connections", "left: see worker_class"),
+    "worker_connections": kept(
+        "connections", "threads bound what runs at once in a worker, 16 unless set", LEFT),
     "timeout": kept("timeout", "`timeout` with sync workers; other workers have none of requests"),
     "graceful_timeout": setting("graceful_timeout", number),
     "keepalive": needless("the web server keeps connections to clients, Portico those to it"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from portico.migrate.gunicorn_settings import number
 from portico.migrate.model import (
     CARRIED,
+    LEFT,
     NEEDLESS,
     Entry,
     Rule,
@@ -82,7 +83,7 @@ _FLUP: dict[str, Rule] = {
     "roles": kept("roles", "`roles`"),
     "forceCGI": needless("portico.run sees how it was started"),
     "scriptName": Rule(CARRIED, "`mount`", _mount),
-    "allowedServers": kept("allowed", "`bind`: `?allow=`"),
+    "allowedServers": kept("allowed", "write `?allow=` behind a bind that others can reach", LEFT),
     "loggingLevel": left("set log_level"),
     "minSpare": needless(_POOL),
     "maxSpare": needless(_POOL),

@@ -138,7 +138,8 @@ class Plan:
             self.leave(entry, f"Portico would refuse it: {error}")
             return False
         if OPTIONS[key].kind == "float":
-            value = int(converted) if converted == int(converted) else converted
+            number = round(converted, 3)  # no exponent, which YAML takes for a text
+            value = int(number) if number == int(number) else number
         elif OPTIONS[key].kind in {"int", "bool"}:
             value = converted
         self._replace((key,), entry)
@@ -309,13 +310,13 @@ def setting(key: str, convert: Callable[[Any], object], text: str = "") -> Rule:
     return Rule(CARRIED, f"`{key}`" + (f"; {text}" if text else ""), apply)
 
 
-def kept(slot: str, text: str) -> Rule:
+def kept(slot: str, text: str, outcome: str = CARRIED) -> Rule:
     """Make the rule of an option that is seen together with others."""
 
     def apply(state: State, entry: Entry) -> None:
         state.kept.setdefault(slot, []).append(entry)
 
-    return Rule(CARRIED, text, apply)
+    return Rule(outcome, text, apply)
 
 
 def each(names: tuple[str, ...], rule: Rule) -> dict[str, Rule]:

@@ -415,7 +415,7 @@ class _Ending:
         for entry in self.state.kept.get("roles", []):
             names = {1: "responder", 2: "authorizer", 3: "filter"}
             values = entry.data if isinstance(entry.data, list) else [entry.data]
-            if all(value in names for value in values):
+            if values and all(isinstance(one, int) and one in names for one in values):
                 plan.carry(entry, "roles", [names[value] for value in values])
             else:
                 plan.leave(entry, "set roles")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from portico.config.load import load
 from portico.errors import ConfigError
-from portico.migrate.files import read, refusal
+from portico.migrate.files import is_file, read, refusal
 from portico.migrate.model import Entry
 from portico.migrate.xmlfile import parse
 
@@ -151,7 +151,7 @@ def is_logic(name: str) -> bool:
 
 def _split_section(path: str) -> tuple[str, str, str]:
     """Split ``file:section``; a file of that whole name goes before."""
-    if Path(path).is_file():
+    if is_file(path):
         return path, "", ""
     return path.rpartition(":") if ":" in path else (path, "", "")
 

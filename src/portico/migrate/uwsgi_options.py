@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from portico.migrate.model import (
     CARRIED,
+    LEFT,
     NEEDLESS,
     Entry,
     Rule,
@@ -245,9 +246,8 @@ OPTIONS: dict[str, Rule] = {
     "memory-report": needless("portico status has each worker's memory"),
     **each(("worker-reload-mercy", "reload-mercy"), setting("graceful_timeout", number)),
     "mule-reload-mercy": left(_SERVICE),
-    "exit-on-reload": needless("a reload starts new workers, and ends none but the old ones"),
+    "exit-on-reload": left("SIGHUP always reloads: let systemd restart the unit instead"),
     "die-on-term": needless("SIGTERM always ends it"),
-    "hook-master-start": left("signals.md of the documentation has what each signal does"),
     "touch-reload": left("send SIGHUP instead: systemctl reload, or kill -HUP with pid_file"),
     **each(("touch-workers-reload", "touch-chain-reload", "touch-mules-reload", "fs-reload",
             ),
@@ -301,7 +301,8 @@ OPTIONS: dict[str, Rule] = {
     "show-config": needless("portico check shows every option"),
     "strict": needless("unknown options are always refused"),
     # what the web server or another program does better
-    **each(("static-map", "static-map2"), kept("static", "lines for the web server")),
+    **each(("static-map", "static-map2"),
+           kept("static", "let the web server serve files: the report has its lines", LEFT)),
     **each(("check-static", "static-index", "static-expires", "static-expires-uri",
             "static-skip-ext", "static-safe", "static-gzip", "static-gzip-all",
             "static-cache-paths", "mimefile", "check-static-docroot"),
@@ -322,7 +323,8 @@ OPTIONS: dict[str, Rule] = {
     **each(("legion", "subscribe-to", "subscribe2", "fastrouter",
             "fastrouter-to", "rawrouter", "sslrouter"), left("the web server's upstream has that")),
     "http-websockets": left("WSGI has none; a server for ASGI does"),
-    **each(("plugin", "plugins", "need-plugin", "need-plugins"), kept("plugins", "")),
+    **each(("plugin", "plugins", "need-plugin", "need-plugins"),
+           kept("plugins", "Portico is in Python; plugins for other ends are left", NEEDLESS)),
     **each(("plugins-dir", "plugin-dir", "autoload", "plugins-list"),
            needless("Portico has no plugins")),
     **each(("hook-post-app", "hook-pre-app", "hook-post-fork", "hook-accepting1"),

@@ -10,6 +10,7 @@ from portico.migrate.files import read as read_text
 from portico.migrate.files import refusal
 from portico.migrate.model import (
     CARRIED,
+    LEFT,
     NEEDLESS,
     NO_WORD,
     UNKNOWN,
@@ -86,7 +87,7 @@ SETTINGS: dict[str, Rule] = {
     "PYTHONPATH": kept("path", "PYTHONPATH of the command"),
     "WSGI_LOG": setting("log_file", _directory),
     "WSGI_RESTART_FILE_REGEX": kept(
-        "restart", "left: send SIGHUP after a change; `reload` is for development"),
+        "restart", "send SIGHUP after a change; `reload` is for development", LEFT),
     "SCRIPT_NAME": setting("mount", str),
     **each(("APPINSIGHTS_INSTRUMENTATIONKEY",),
            left("add the middleware of Application Insights in the application")),
