@@ -14,6 +14,7 @@ from portico.migrate import document, gunicorn, script, uwsgi, wfastcgi
 from portico.migrate.gunicorn_settings import SETTINGS
 from portico.migrate.launchers import LAUNCHERS
 from portico.migrate.model import CARRIED, LEFT, NEEDLESS, UNKNOWN, Entry, Plan
+from portico.migrate.uwsgi_files import INCLUDES
 from portico.migrate.uwsgi_options import OPTIONS
 
 MANY = settings(
@@ -53,11 +54,12 @@ def check(plan, lines):
 @MANY
 @given(st.lists(st.tuples(NAMES, VALUES), max_size=8))
 @example([("w", "x" * 300), ("ini ", "x" * 300)])
+@example([("json", "")])
 @example([("socket", "/a"), ("socket", "/a"), ("chmod-socket", "9"), ("callable", "x")])
 @example([("-", "1"), ("strict", ""), ("http-socket", ":1"), ("listen", "0")])
 def test_options_of_uwsgi(tmp_path, pairs):
     path = tmp_path / "a.ini"
-    lines = [f"{name} = {value}" for name, value in pairs if name not in {"ini", "xml", "yaml"}]
+    lines = [f"{name} = {value}" for name, value in pairs if name not in INCLUDES - {"json"}]
     path.write_text("\n".join(["[uwsgi]", "threads = 2", *lines]), "utf-8")
     check(uwsgi.read(str(path)), set(range(2, len(lines) + 3)))
 

@@ -79,7 +79,7 @@ def _take(state: State, source: Source, entry: Entry) -> None:
 def _take_include(plan: Plan, source: Source, entry: Entry) -> None:
     if entry in source.missing:
         plan.leave(entry, f"{source.missing[entry]}; what it says is not carried over")
-    elif entry.data is None:
+    elif not entry.data:
         plan.leave(entry, "it names no file")
     else:
         plan.note(entry, NEEDLESS, "its entries are in this file, each with its place")

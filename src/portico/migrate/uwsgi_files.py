@@ -80,7 +80,7 @@ class Source:
             raise refusal(path, 0, f"has no entries for uWSGI in a section [{section}]")
         for entry in found:
             yield entry
-            if entry.name not in INCLUDES or entry.data is None:
+            if entry.name not in INCLUDES or not entry.data:
                 continue
             name, _, inner = _split_section(entry.data)
             target = Path(path).parent / name if name else Path(path)
