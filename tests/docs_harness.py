@@ -18,6 +18,7 @@ from typing import NamedTuple
 from unittest import mock
 
 from defects import listing
+from migrate import tables as migrations
 from portico.cli import main
 from portico.core.mount import EXAMPLES
 from portico.servers.scripts.findings import KINDS
@@ -159,7 +160,12 @@ def _words(template):
 
 
 #: Generated tables by the name that their comment has.
-TABLES = {"repairs": repairs_table, "defects": listing.table, "findings": findings_table}
+TABLES = {
+    "repairs": repairs_table,
+    "defects": listing.table,
+    "findings": findings_table,
+    **migrations.TABLES,
+}
 
 
 def with_tables(page):

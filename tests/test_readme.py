@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from portico import cli
 from portico.cli import up
 from portico.codecs import PROTOCOLS
 from portico.servers import catalog
+from warm_harness import end_residents, residents
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -207,11 +209,39 @@ def test_make_has_the_targets():
 def script(mysite):
     path = mysite / "app.fcgi"
     path.write_text(SCRIPT)
-    assert SCRIPT.startswith("#!/usr/bin/env python3\n")
+    assert SCRIPT.startswith("#!/home/me/venv/bin/python\n")
     return path
 
 
-def test_script_serves_as_cgi(script):
+@pytest.fixture
+def temporary():
+    """A directory for the socket of a resident server, which ends with the test."""
+    path = Path(tempfile.mkdtemp(prefix="portico-"))
+    yield path
+    end_residents(path / f"portico-warm-{os.geteuid()}")
+    shutil.rmtree(path)
+
+
+def test_init_and_check_commands_make_a_site(mysite, temporary):
+    (mysite / "public_html").mkdir(mode=0o755)
+    for begin in ("portico init", "portico check"):
+        words = [word.replace("~", str(mysite)) for word in command(begin)]
+        done = subprocess.run(
+            [sys.executable, "-m", "portico", *words],
+            cwd=mysite,
+            env=os.environ | {"TMPDIR": str(temporary)},
+            capture_output=True,
+            timeout=WAIT,
+            check=False,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    written = (mysite / "public_html" / "app.cgi").read_text()
+    assert 'portico.run("mysite.wsgi' in written.replace("'", '"')
+    assert (mysite / "public_html" / ".htaccess").exists()
+
+
+def test_script_serves_as_cgi(script, temporary):
     environ = {
         "GATEWAY_INTERFACE": "CGI/1.1",
         "REQUEST_METHOD": "GET",
@@ -224,7 +254,7 @@ def test_script_serves_as_cgi(script):
     done = subprocess.run(
         [sys.executable, script],
         cwd=script.parent,
-        env=os.environ | environ,
+        env=os.environ | environ | {"TMPDIR": str(temporary)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=WAIT,
@@ -234,6 +264,7 @@ def test_script_serves_as_cgi(script):
     assert b"Status: 200 OK" in head.split(b"\r\n")
     assert json.loads(body)["PATH_INFO"] == "/x"
     assert done.stderr == b""
+    assert len(residents(temporary / f"portico-warm-{os.geteuid()}")) == 1
 
 
 def test_script_serves_as_fastcgi(script):

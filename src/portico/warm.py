@@ -127,6 +127,7 @@ def relay(
     length = _body_length()
     if length is None:  # it answers 400
         return None
+    _flush_stdout()
     try:
         seat = Seat(spec, script, directory, options)
         return _offer(seat, length, reside)
@@ -185,6 +186,16 @@ def _say(text: str) -> None:
         os.write(2, text.encode("utf-8", "backslashreplace"))
     except OSError:
         return
+
+
+def _flush_stdout() -> None:
+    """Let what the script has printed go to standard error: standard output is the wire."""
+    if sys.stdout is not None:
+        wire = os.dup(1)
+        os.dup2(2, 1)
+        sys.stdout.flush()
+        os.dup2(wire, 1)
+        os.close(wire)
 
 
 def _body_length() -> int | None:
@@ -308,11 +319,8 @@ class Seat:
         """
         listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         new = f"{self.path[:-5]}.new"
-        for path in (new, self.path):
-            try:
-                os.unlink(path)
-            except FileNotFoundError:
-                continue
+        if os.path.lexists(new):  # of a start that was cut short; the lock is ours
+            os.unlink(new)
         before = os.umask(0o177)
         try:
             listener.bind(new)
@@ -420,7 +428,7 @@ def _start(seat: Seat, reside: Callable[[Seat, int], None]) -> None:
         if not child:
             _be_resident(seat, reside, ours, theirs)
         theirs.close()
-        os.waitpid(child, 0)
+        _await_end(child)
         ours.settimeout(_FORK_SECONDS)
         try:
             word = ours.recv(200)
@@ -432,6 +440,13 @@ def _start(seat: Seat, reside: Callable[[Seat, int], None]) -> None:
     if word != _LISTENING:
         reason = word.decode("utf-8", "replace") or "it ended; its log is " + seat.log_path
         raise Trouble(f"the resident server cannot start: {reason}")
+
+
+def _await_end(child: int) -> None:
+    try:
+        os.waitpid(child, 0)
+    except ChildProcessError:  # the web server has had the system take its children's ends
+        return
 
 
 def _be_resident(

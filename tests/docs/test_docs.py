@@ -139,6 +139,8 @@ def check_command(command):
         assert arguments.app, line
     elif name == "status":
         assert arguments.socket or arguments.config, line
+    elif name == "migrate":
+        assert arguments.file, line
     elif name == "check":
         resolve.resolve(arguments, {}, None)
     elif name == "init":

@@ -358,6 +358,23 @@ def test_a_script_whose_response_is_not_parsed_speaks_http(make_site, warm):
     assert body.isdigit()
 
 
+def test_what_the_script_prints_is_no_part_of_the_response(make_site):
+    site = make_site(HELLO, before="print('printed by the script')")
+    first, second = site.ask(), site.ask()
+    assert first.output == second.output
+    assert first.output.startswith(b"Content-Type: ")
+    assert (first.errors, second.errors) == ("printed by the script\n",) * 2
+    assert "printed by the script" not in site.log()
+
+
+def test_children_whose_ends_the_system_takes_do_not_matter(make_site):
+    """An ignored SIGCHLD is inherited."""
+    ignoring = "import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)"
+    site = make_site(HELLO, before=ignoring)
+    assert site.ask().errors == ""
+    assert site.resident()
+
+
 # -- who goes away -------------------------------------------------------------------------
 
 ENDLESS = """

@@ -359,6 +359,21 @@ def test_it_leaves_when_it_is_worn_and_no_request_fails(make_site, options, reas
     until(lambda: reason in site.log(), "the reason")
 
 
+ALWAYS_LOOKING = """
+from portico.supervisor import resident
+resident._LOOK_SECONDS = 0
+resident.DEFAULTS["max_memory"] = 1000
+"""
+
+
+def test_a_large_application_is_not_loaded_again_and_again(make_site):
+    """Without a limit of the script's own, what it takes once loaded counts."""
+    site = make_site(HELLO, before=ALWAYS_LOOKING)
+    assert len({by(site.ask()) for _ in range(4)}) == 1
+    site = make_site(HELLO, "max_memory=1000", before=ALWAYS_LOOKING)
+    assert len({by(site.ask()) for _ in range(4)}) > 1
+
+
 def test_changed_code_is_loaded(make_site):
     site = make_site(HELLO)
     first = by(site.ask())[0]

@@ -27,6 +27,7 @@ COMMANDS = {
     "config": "print the configuration of a web server for an application",
     "init": "write the script and the .htaccess for a host that starts scripts, and try them",
     "check": "show what is wrong with a configuration, or with a script that a web server starts",
+    "migrate": "turn the configuration of uWSGI, gunicorn and others into Portico's",
     "status": "show how a service is doing: its workers, requests, counters",
 }
 
@@ -38,7 +39,8 @@ def main(argv: list[str] | None = None) -> int:
         argv: Arguments without the program's name; the process's own by default.
 
     Returns:
-        Exit status: 0 done, 1 the job failed, 2 the user's input was wrong.
+        Exit status: 0 done, 1 the job failed, 2 the user's input was wrong; 3 of `portico
+            migrate`: something is left to decide.
     """
     stdio.open_missing()  # or the first socket would take the number of standard output
     if sys.stdout is None:

@@ -27,6 +27,7 @@ class Service:
         name: How the operator names the application.
         files: The log files, which a reload does not change.
         read: Files that this was read from; looked at for changes in development.
+        least: With `on_demand`: how many workers stay though they have nothing to do; a count.
     """
 
     settings: Settings
@@ -35,6 +36,7 @@ class Service:
     name: str
     files: LogFiles
     read: tuple[str, ...] = ()
+    least: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -74,4 +76,4 @@ class Generation:
     @property
     def needed(self) -> int:
         """How many workers must serve for the generation to serve."""
-        return 1 if self.service.settings.on_demand else self.wanted
+        return max(1, self.service.least) if self.service.settings.on_demand else self.wanted

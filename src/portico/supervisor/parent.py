@@ -169,7 +169,8 @@ class Parent:
             return
         generation = self._current
         members = self._crew.members(generation)
-        if generation.service.settings.on_demand and self._started:
+        service = generation.service
+        if service.settings.on_demand and self._started and len(members) >= service.least:
             self._attend(members)
             return
         for _ in range(generation.needed - len(members)):
@@ -267,8 +268,10 @@ class Parent:
             return
         entry = self._ledger.board.read(child.slot) or {}
         rested = time.monotonic() - child.idle_at
-        left = child.generation.service.settings.worker_idle_timeout - rested
-        if any(entry.get(name) for name in ("busy", "connections", "waiting")):
+        generation = child.generation
+        left = generation.service.settings.worker_idle_timeout - rested
+        stays = len(self._crew.members(generation)) <= generation.service.least
+        if stays or any(entry.get(name) for name in ("busy", "connections", "waiting")):
             child.idle_at = 0.0  # it says when it rests again
         elif left > 0:
             self._loop.after(left, partial(self._let_rest, child))

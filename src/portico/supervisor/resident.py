@@ -93,6 +93,8 @@ def serve(seat: warm.Seat, fd: int, directory: str, options: dict[str, Any]) -> 
     else:
         application = stand_in(seat.spec, directory, debug=settings.debug)
     resident = Resident(application, seat, settings, began)
+    if "max_memory" not in options:  # an application that is that large would be loaded for ever
+        resident.most_memory = max(settings.max_memory, 2 * resident_bytes())
     listener = open_listener(parse(f"fastcgi+fd://{fd}?allow_uid={os.geteuid()}"))
     seat.release()
     log.info("serving %s for %s", seat.spec, seat.script)
@@ -144,6 +146,9 @@ class Resident:
         seat: Where this server sits.
         settings: When it is to end.
         began: When the application began to be loaded, nanoseconds since the epoch.
+
+    Attributes:
+        most_memory: Resident memory above which it ends, in bytes; 0 for any.
     """
 
     def __init__(
@@ -161,6 +166,7 @@ class Resident:
         self._leaving = False
         self._engine: Engine | None = None
         self._over = threading.Event()
+        self.most_memory = settings.max_memory
         self._served = 0
         self._used = self._looked = time.monotonic()
         self._ends = self._used + settings.max_lifetime if settings.max_lifetime else inf
@@ -223,7 +229,7 @@ class Resident:
 
     def _look(self) -> None:
         """See whether code has changed, or this process has grown."""
-        most = self._settings.max_memory
+        most = self.most_memory
         if isinstance(self._application, Unloadable):
             self.leave("the application cannot be loaded")  # perhaps it can be by now
         elif changed := self._has_changed():

@@ -89,10 +89,10 @@ class Spawned:
         files = LogFiles(settings)
         try:
             listeners = open_listeners(binds(settings))
-            is_told = worker.run(standby, listeners, settings, files=files, started=standby.watch)
+            number = worker.run(standby, listeners, settings, files=files, started=standby.watch)
         finally:
             files.close()
-        if is_told:
+        if number:
             os.close(socket)
         else:
             self._begin_anew(socket)

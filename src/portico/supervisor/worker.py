@@ -39,7 +39,7 @@ except ImportError:  # Windows has no such limits
     resource = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
     from types import FrameType
 
     from portico.config.settings import Settings
@@ -104,9 +104,10 @@ def run(
     *,
     errors: object = None,
     files: LogFiles | None = None,
-    base: dict[str, object] | None = None,
+    base: Mapping[str, object] | None = None,
+    gentle: Iterable[int] = (),
     started: Callable[[Engine], object] | None = None,
-) -> bool:
+) -> int:
     """Serve in this process until a signal says stop.
 
     SIGTERM ends it gracefully: what runs is finished, for ``graceful_timeout`` seconds at most;
@@ -123,10 +124,11 @@ def run(
         errors: ``wsgi.errors``, standard error by default.
         files: Where access lines go; opened anew at SIGUSR1.
         base: More keys for the environ of every request.
-        started: Called with the engine before it serves.
+        gentle: Further signals that end it gracefully, SIGINT perhaps among them.
+        started: Is given the engine before that serves; another thread may stop it.
 
     Returns:
-        Whether a signal has ended it.
+        The number of the first signal that said stop; 0 where none did.
 
     Raises:
         ConfigError: a listener's protocol or a repair's name is unknown.
@@ -148,26 +150,28 @@ def run(
         started(engine)
     if threading.current_thread() is not threading.main_thread():
         engine.serve()
-        return False
-    stopper = _Stopper(engine, settings.graceful_timeout, is_patient=is_spawned)
-    signals = [*_SIGNALS, *_cpu_signals()]
-    before = {}
+        return 0
+    stopper = _Stopper(
+        engine, settings.graceful_timeout, gentle=frozenset(gentle), is_patient=is_spawned
+    )
+    numbers: set[int] = {*_SIGNALS, *gentle, *_cpu_signals()}
+    before: dict[int, Any] = {}
     if files is not None and hasattr(signal, "SIGUSR1"):
         if is_spawned and not files.has_own:
-            signals.append(signal.SIGUSR1)
+            numbers.add(signal.SIGUSR1)
         else:
             reopen = files.reopen
             before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda *_: reopen())
-    before |= {number: signal.signal(number, stopper.take) for number in signals}
+    before |= {number: signal.signal(number, stopper.take) for number in numbers}
     try:
-        engine.serve(frozenset(signals))
+        engine.serve(frozenset(numbers))
     finally:
         stopper.done()
         for number, handler in before.items():
             # what a process manager repeats now would kill a process that ends well
-            is_repeated = is_spawned and number != signal.SIGINT
+            is_repeated = is_spawned and number in {signal.SIGTERM, signal.SIGUSR1}
             signal.signal(number, signal.SIG_IGN if is_repeated else handler)
-    return stopper.waits
+    return stopper.number
 
 
 def _serve(post: Post) -> int:
@@ -325,7 +329,11 @@ class _Stopper:
         graceful_seconds: How long requests may take to finish.
         orders: How SIGTERM is to be taken; graceful, and nobody else serves, without them.
         mouthpiece: Where the parent is told that a worker leaves.
-        is_patient: Whether further SIGTERMs mean the same as the first.
+        gentle: Signals that are taken as SIGTERM, though SIGINT be among them.
+        is_patient: Whether further ones of a process manager mean the same as the first.
+
+    Attributes:
+        number: The first signal taken; 0 for none.
     """
 
     def __init__(
@@ -335,6 +343,7 @@ class _Stopper:
         orders: Orders | None = None,
         mouthpiece: Mouthpiece | None = None,
         *,
+        gentle: frozenset[int] = frozenset(),
         is_patient: bool = False,
     ) -> None:
         self._is_patient = is_patient
@@ -345,6 +354,8 @@ class _Stopper:
         self._done = _thread.allocate_lock()
         self._done.acquire()
         self.waits = False
+        self._gentle = gentle
+        self.number = 0
 
     def take(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - signal's interface
         """Take a signal.
@@ -353,17 +364,24 @@ class _Stopper:
         has some, and the main thread may be starting a thread just now. With orders, taking the
         same signal twice is as good as once.
         """
+        self.number = self.number or number
         order = self._orders.get() if self._orders is not None else None
-        if order == STOP_AT_ONCE or number == signal.SIGINT:
+        if order == STOP_AT_ONCE or (number == signal.SIGINT and number not in self._gentle):
             self._seconds = 0.0
         elif self.waits and order is None:
-            if number == signal.SIGTERM and not self._is_patient:
+            if self._means_it(number):
                 _exit_now()
             return
         if self._mouthpiece is not None and not self.waits:
             self._mouthpiece.tell(LEAVING)
         self.waits = True
         self._stop(hand_over=order == RETIRE)
+
+    def _means_it(self, number: int) -> bool:
+        """Whether signal *number*, which is not the first, is impatience."""
+        if number == getattr(signal, "SIGXCPU", 0):
+            return False  # the system sends it each second
+        return not self._is_patient or number == signal.SIGINT
 
     def hear(self, orphaned: bool) -> None:  # noqa: FBT001 - the engine's interface
         """Take, in any thread, the parent's end, or a SIGTERM that the main thread has not taken.

@@ -1,0 +1,1 @@
+"""flup's clients: WSGI applications that ask a FastCGI or SCGI server."""

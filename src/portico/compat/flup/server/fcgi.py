@@ -1,0 +1,66 @@
+"""`flup.server.fcgi`: FastCGI with threads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from portico.compat.flup.server import _arguments as arguments
+from portico.compat.flup.server._server import FastCGIServer
+from portico.compat.flup.server.fcgi_base import FCGI_RESPONDER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["FCGI_RESPONDER", "WSGIServer"]
+
+
+class WSGIServer(FastCGIServer):
+    """flup's FastCGI server, with threads.
+
+    Args:
+        application: The WSGI callable.
+        environ: What is added to the environ of each request.
+        multithreaded: Whether requests run beside each other.
+        multiprocess: What ``wsgi.multiprocess`` is.
+        bindAddress: (host, port) or the path of a Unix socket; None for descriptor 0.
+        umask: Bits that the mode of a Unix socket lacks; those of the process by default.
+        multiplexed: Whether one connection may have several requests at a time.
+        debug: Whether an error page shows the traceback to the visitor.
+        roles: Which of FastCGI's roles the application serves.
+        forceCGI: Whether to serve one request as CGI whatever descriptor 0 is.
+        **kw: minSpare, maxSpare, maxThreads.
+
+    Raises:
+        TypeError: an argument that there is not.
+        ValueError: a pool that cannot be.
+        ConfigError: a value that cannot be honoured.
+    """
+
+    def __init__(
+        self,
+        application: Callable[..., Any],
+        environ: Mapping[str, Any] | None = None,
+        multithreaded: bool = True,
+        multiprocess: bool = False,
+        bindAddress: Any = None,
+        umask: int | None = None,
+        multiplexed: bool = False,
+        debug: bool = False,
+        roles: tuple[int, ...] = (FCGI_RESPONDER,),
+        forceCGI: bool = False,
+        **kw: Any,
+    ) -> None:
+        pool = arguments.take_keywords(kw, arguments.THREADS, arguments.TAKEN_OUT)
+        self._set_up_fastcgi(
+            application,
+            environ,
+            multithreaded=multithreaded,
+            multiprocess=multiprocess,
+            address=bindAddress,
+            umask=umask,
+            multiplexed=multiplexed,
+            debug=debug,
+            roles=roles,
+            force_cgi=forceCGI,
+            pool=pool,
+        )
