@@ -7,8 +7,6 @@
 to nothing.
 """
 
-from __future__ import annotations
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from portico.entry import run, serve

@@ -5,8 +5,6 @@ Imports next to nothing: what counts here is the start of the process.
 Spec: RFC 3875.
 """
 
-from __future__ import annotations
-
 import _signal  # type: ignore[import-not-found] # `signal` adds enums to it, for 3 ms
 import os
 import stat
@@ -36,11 +34,11 @@ _TO_THE_END = 1 << 62
 
 
 def run(
-    application: Callable[..., Any] | str,
+    application: "Callable[..., Any] | str",
     *,
     debug: bool = False,
-    mounting: Mounting | None = None,
-    directory: str | None = None,
+    mounting: "Mounting | None" = None,
+    directory: "str | None" = None,
 ) -> int:
     """Serve the one request that this process was started for.
 
@@ -112,7 +110,7 @@ def _on_sigterm(_number: int, _frame: object) -> None:
     raise RequestAborted("the web server ended the script")
 
 
-def _process_environ() -> dict[str, str]:
+def _process_environ() -> "dict[str, str]":
     """Give the process environment byte-exactly, as latin-1 strings."""
     if os.supports_bytes_environ:
         return {
@@ -125,7 +123,7 @@ def _process_environ() -> dict[str, str]:
     }
 
 
-def _body_length(environ: dict[str, str]) -> int:
+def _body_length(environ: "dict[str, str]") -> int:
     """Tell how many octets of standard input are the body; it may stay open behind them.
 
     Raises:
@@ -234,7 +232,7 @@ class _Stdin:
         return data
 
 
-def _temporary_file() -> IO[bytes]:
+def _temporary_file() -> "IO[bytes]":
     import tempfile  # noqa: PLC0415 - 8 ms, for large bodies alone
 
     return tempfile.TemporaryFile(prefix="portico-")
@@ -260,7 +258,7 @@ class _Output:
     def send_response(
         self,
         status: str,
-        headers: list[tuple[str, str]],
+        headers: "list[tuple[str, str]]",
         body: bytes,
         *,
         end: bool,  # noqa: ARG002 - the end of a CGI response is the end of the process
@@ -303,7 +301,7 @@ class _Output:
             raise RequestAborted(f"the web server went away: {error}") from error
 
 
-def _answer_error(output: _Output, status_code: int) -> None:
+def _answer_error(output: "_Output", status_code: int) -> None:
     from portico.core.pages import refusal  # noqa: PLC0415 - lazy: only errors need it
 
     try:

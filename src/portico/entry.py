@@ -1,7 +1,5 @@
 """`run` and `serve`: finds out where this process was started, and imports only what that needs."""
 
-from __future__ import annotations
-
 import os
 import stat
 import sys
@@ -25,7 +23,9 @@ As CGI or FastCGI, the web server starts this script itself; `portico config apa
 """
 
 
-def run(application: Callable[..., Any] | str, *, warm: bool | str = False, **options: Any) -> None:
+def run(
+    application: "Callable[..., Any] | str", *, warm: "bool | str" = False, **options: "Any"
+) -> None:
     """Serve *application* in whatever environment this script was started in.
 
     A listening socket on descriptor 0 means FastCGI (mod_fcgid, spawn-fcgi, lighttpd),
@@ -66,7 +66,7 @@ def run(application: Callable[..., Any] | str, *, warm: bool | str = False, **op
         sys.exit(2)
 
 
-def run_command(arguments: list[str]) -> None:
+def run_command(arguments: "list[str]") -> None:
     """Serve the one request of a process that was started as ``portico cgi``.
 
     Args:
@@ -99,7 +99,7 @@ def run_command(arguments: list[str]) -> None:
     run(spec, warm=options.pop("warm", False), **options)
 
 
-def _without_query(arguments: list[str]) -> list[str]:
+def _without_query(arguments: "list[str]") -> "list[str]":
     """Leave out what whoever sent the request has put into the command line.
 
     A web server appends the words of a query without ``=`` (RFC 3875 §4.4), perhaps with
@@ -119,7 +119,9 @@ def _script_directory() -> str:
     return os.path.dirname(os.path.abspath(sys.argv[0]))  # noqa: PTH100, PTH120 - 3 ms
 
 
-def _loaded(application: Callable[..., Any] | str, options: dict[str, Any]) -> Callable[..., Any]:
+def _loaded(
+    application: "Callable[..., Any] | str", options: "dict[str, Any]"
+) -> "Callable[..., Any]":
     """Load an application that is named by a text, or give what stands in for it."""
     if not isinstance(application, str):
         return application
@@ -128,7 +130,7 @@ def _loaded(application: Callable[..., Any] | str, options: dict[str, Any]) -> C
     return stand_in(application, _script_directory(), debug=_wants_debug(options))
 
 
-def _wants_debug(options: dict[str, Any]) -> bool:
+def _wants_debug(options: "dict[str, Any]") -> bool:
     """Whether tracebacks are to be shown: the texts that a setting may have elsewhere count."""
     return str(options.get("debug")).lower() in {"yes", "true", "on", "1"}
 
@@ -141,7 +143,7 @@ def _script_name() -> str:
         return name
 
 
-def serve(application: Callable[..., Any], *binds: str, **options: Any) -> None:
+def serve(application: "Callable[..., Any]", *binds: str, **options: "Any") -> None:
     """Serve *application* on gateway sockets until a signal says stop.
 
     In this process; with ``workers=2`` and more, in as many that are forked from it, which this one
@@ -186,7 +188,7 @@ def serve(application: Callable[..., Any], *binds: str, **options: Any) -> None:
 
 
 def _supervise(
-    application: Callable[..., Any], settings: Settings, binds: list[Bind], files: LogFiles
+    application: "Callable[..., Any]", settings: "Settings", binds: "list[Bind]", files: "LogFiles"
 ) -> None:
     """Serve with workers; a reload starts new ones with the same application."""
     import threading  # noqa: PLC0415 - as in serve
@@ -228,7 +230,7 @@ def _is_listening(fd: int) -> bool:
     return inherited.is_listening(fd)
 
 
-def _serve_cgi(application: Callable[..., Any] | str, options: dict[str, Any]) -> None:
+def _serve_cgi(application: "Callable[..., Any] | str", options: "dict[str, Any]") -> None:
     from portico import cgi  # noqa: PLC0415 - as in serve
 
     mounting = None
@@ -248,7 +250,9 @@ def _serve_cgi(application: Callable[..., Any] | str, options: dict[str, Any]) -
         sys.exit(status)
 
 
-def _serve_warm(application: Callable[..., Any] | str, warm: str, options: dict[str, Any]) -> None:
+def _serve_warm(
+    application: "Callable[..., Any] | str", warm: str, options: "dict[str, Any]"
+) -> None:
     """Have a resident server answer; returns only where that has not touched the request.
 
     Raises:
@@ -265,7 +269,7 @@ def _serve_warm(application: Callable[..., Any] | str, warm: str, options: dict[
         )
     from portico import warm as relaying  # noqa: PLC0415 - as in serve
 
-    def reside(seat: relaying.Seat, fd: int) -> None:
+    def reside(seat: "relaying.Seat", fd: int) -> None:
         from portico.supervisor import resident  # noqa: PLC0415 - in another process
 
         resident.serve(seat, fd, _script_directory(), options)
@@ -281,7 +285,7 @@ def _serve_warm(application: Callable[..., Any] | str, warm: str, options: dict[
         sys.exit(status)
 
 
-def _serve_inherited(application: Callable[..., Any] | str, options: dict[str, Any]) -> None:
+def _serve_inherited(application: "Callable[..., Any] | str", options: "dict[str, Any]") -> None:
     from portico.supervisor.spawned import BIND, Spawned  # noqa: PLC0415 - as in serve
 
     spawned = Spawned(options)
@@ -290,7 +294,7 @@ def _serve_inherited(application: Callable[..., Any] | str, options: dict[str, A
         serve(loaded, BIND, **spawned.options)
 
 
-def _serve_systemd(application: Callable[..., Any], options: dict[str, Any]) -> None:
+def _serve_systemd(application: "Callable[..., Any]", options: "dict[str, Any]") -> None:
     """Serve on every socket; one whose name begins with a protocol's speaks that protocol."""
     from portico.config.examine import passed_binds  # noqa: PLC0415 - as in serve
 

@@ -1,7 +1,5 @@
 """The exception tree, split by who is at fault, because that decides what happens next."""
 
-from __future__ import annotations
-
 
 class PorticoError(Exception):
     """Everything that Portico raises on purpose."""

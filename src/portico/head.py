@@ -3,8 +3,6 @@
 Spec: RFC 3875 §6 (CGI response), RFC 9110 §5 (fields), PEP 3333 (start_response).
 """
 
-from __future__ import annotations
-
 from portico.errors import ApplicationError, LimitExceeded, RemoteProtocolError
 
 #: Names that PEP 3333 ("Other HTTP Features") leaves to the server: they speak of a connection
@@ -83,7 +81,7 @@ def check_status(status: str) -> None:
         raise ApplicationError(f"status {code} is not a final response")
 
 
-def check_headers(headers: list[tuple[str, str]]) -> int | None:
+def check_headers(headers: "list[tuple[str, str]]") -> "int | None":
     """Refuse headers that would break the response or speak of the connection.
 
     Returns:
@@ -128,7 +126,7 @@ def _check_name(name: str) -> None:
         _known_names.add(name)
 
 
-def encode_cgi(status: str, headers: list[tuple[str, str]]) -> bytes:
+def encode_cgi(status: str, headers: "list[tuple[str, str]]") -> bytes:
     """Encode a checked head as CGI (RFC 3875 §6.3), blank line included.
 
     ``Status`` comes last: HAProxy 2.6 answers 302 where a ``Location`` follows it.
@@ -139,7 +137,7 @@ def encode_cgi(status: str, headers: list[tuple[str, str]]) -> bytes:
     return f"{lines}Status: {status}\r\n\r\n".encode("latin-1")
 
 
-def encode_http(status: str, headers: list[tuple[str, str]]) -> bytes:
+def encode_http(status: str, headers: "list[tuple[str, str]]") -> bytes:
     """Encode a checked head as HTTP/1.1 (RFC 9112 §4), as the uwsgi protocol wants it."""
     lines = ""
     for name, value in headers:  # in place; joining what a comprehension makes is two calls more
@@ -147,7 +145,7 @@ def encode_http(status: str, headers: list[tuple[str, str]]) -> bytes:
     return f"HTTP/1.1 {status}\r\n{lines}\r\n".encode("latin-1")
 
 
-def find_end(buffer: bytes | bytearray, start: int = 0) -> tuple[int, int] | None:
+def find_end(buffer: "bytes | bytearray", start: int = 0) -> "tuple[int, int] | None":
     """Find the blank line that ends a head; line ends are LF or CR LF.
 
     Args:
@@ -167,7 +165,7 @@ def find_end(buffer: bytes | bytearray, start: int = 0) -> tuple[int, int] | Non
     return None
 
 
-def parse(block: bytes, *, max_bytes: int = 262_144) -> tuple[str, list[tuple[str, str]]]:
+def parse(block: bytes, *, max_bytes: int = 262_144) -> "tuple[str, list[tuple[str, str]]]":
     """Parse a response head: CGI, or with an HTTP status line.
 
     Args:

@@ -3,8 +3,6 @@
 Imports next to nothing: a CGI script names its application so, for each request.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 
@@ -31,7 +29,7 @@ def missing_file(spec: str) -> str:
     return ""
 
 
-def load_application(spec: str, *, directory: str | None = None) -> Callable[..., Any]:
+def load_application(spec: str, *, directory: "str | None" = None) -> "Callable[..., Any]":
     """Import the application named by *spec*.
 
     Args:
@@ -54,7 +52,7 @@ def load_application(spec: str, *, directory: str | None = None) -> Callable[...
     return _find_callable(spec, module, name)
 
 
-def stand_in(spec: str, directory: str | None, *, debug: bool = False) -> Callable[..., Any]:
+def stand_in(spec: str, directory: "str | None", *, debug: bool = False) -> "Callable[..., Any]":
     """Import the application named by *spec*, or give one that answers 500 and says why in the log.
 
     Args:
@@ -83,7 +81,7 @@ def anchored(spec: str) -> str:
     return f"{path}:{name}" if name else path
 
 
-def _split(spec: str) -> tuple[str, str]:
+def _split(spec: str) -> "tuple[str, str]":
     """Split *spec* into module or path, and callable; a drive letter's colon splits nothing."""
     head, colon, tail = spec.rpartition(":")
     if not colon or "/" in tail or "\\" in tail or os.path.isfile(spec):
@@ -99,19 +97,19 @@ def _look_in(directory: str) -> None:
         sys.path.insert(0, directory)
 
 
-def _import(name: str) -> ModuleType:
+def _import(name: str) -> "ModuleType":
     __import__(name)  # as `importlib.import_module` does, which costs 1 ms to load
     return sys.modules[name]
 
 
-def _is_file(target: str, directory: str | None = None) -> bool:
+def _is_file(target: str, directory: "str | None" = None) -> bool:
     """Whether a file is meant: ``site.wsgi`` may be one, or the module that Django makes."""
     if target.endswith(".wsgi") and os.sep not in target:
         return os.path.isfile(os.path.join(directory or "", target))
     return target.endswith(".py") or os.sep in target
 
 
-def _import_file(path: str, directory: str | None) -> ModuleType:
+def _import_file(path: str, directory: "str | None") -> "ModuleType":
     import importlib.util  # noqa: PLC0415 - lazy: files alone need it
     from importlib.machinery import SourceFileLoader  # noqa: PLC0415 - likewise
 
@@ -152,12 +150,12 @@ def _import_failure(spec: str, target: str, error: BaseException) -> str:
     return f"application {spec!r} cannot be loaded: its import raised {kind}: {error}\n{text}"
 
 
-def _is_foreign(error: FileNotFoundError) -> bool:
+def _is_foreign(error: "FileNotFoundError") -> bool:
     """Whether the application's own code raised *error* (it has an errno then)."""
     return error.errno is not None
 
 
-def _find_callable(spec: str, module: ModuleType, name: str) -> Callable[..., Any]:
+def _find_callable(spec: str, module: "ModuleType", name: str) -> "Callable[..., Any]":
     if not name:
         for candidate in DEFAULT_NAMES:
             default = getattr(module, candidate, None)

@@ -5,8 +5,6 @@ Loaded where such a script is run; it is a way around servers that hold response
 Spec: RFC 3875 §5 (NPH scripts); RFC 9110 §5.6.7 (dates); RFC 9112 §4 (status line).
 """
 
-from __future__ import annotations
-
 import time
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -27,7 +25,7 @@ class NphHead:
 
     __slots__ = ("_head", "_protocol", "_software")
 
-    def __init__(self, environ: dict[str, str]) -> None:
+    def __init__(self, environ: "dict[str, str]") -> None:
         protocol = environ.get("SERVER_PROTOCOL", "")
         self._protocol = b"HTTP/1.0" if protocol == "HTTP/1.0" else b"HTTP/1.1"
         self._software = environ.get("SERVER_SOFTWARE", "").encode("latin-1", "replace")

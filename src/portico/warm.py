@@ -14,8 +14,6 @@ Imports next to nothing, as CGI does.
 Spec: FastCGI 1.0 §3.3 (records), §3.4 (pairs), §5 (streams); RFC 3875.
 """
 
-from __future__ import annotations
-
 import _imp  # the siphash of the interpreter's own caches; hashlib costs 4 ms
 import _socket  # `socket` adds enums and selectors to it, for 6 ms
 import os
@@ -102,8 +100,8 @@ def relay(
     *,
     directory: str,
     options: str,
-    reside: Callable[[Seat, int], None],
-) -> int | None:
+    reside: "Callable[[Seat, int], None]",
+) -> "int | None":
     """Have the request of this process answered by a resident server.
 
     Args:
@@ -141,7 +139,7 @@ def relay(
     return None
 
 
-def _offer(seat: Seat, length: int, reside: Callable[[Seat, int], None]) -> int:
+def _offer(seat: "Seat", length: int, reside: "Callable[[Seat, int], None]") -> int:
     """Offer the request to one server after the other.
 
     Raises:
@@ -165,7 +163,7 @@ def _offer(seat: Seat, length: int, reside: Callable[[Seat, int], None]) -> int:
     raise Died
 
 
-def _cut_off(exchange: _Exchange) -> int:
+def _cut_off(exchange: "_Exchange") -> int:
     """End a request whose response broke off and that must not be repeated."""
     if exchange.cut:
         _say(f"portico: 499: the body ended {exchange.cut} bytes before its CONTENT_LENGTH\n")
@@ -198,7 +196,7 @@ def _flush_stdout() -> None:
         os.close(wire)
 
 
-def _body_length() -> int | None:
+def _body_length() -> "int | None":
     """Tell how many octets of standard input are the body; None where plain CGI answers 400.
 
     Spec: RFC 3875 §4.2.
@@ -256,7 +254,7 @@ class Seat:
             changed = 0
         self.identity = _digest(f"{changed}\n{sys.path}\n{options}")
 
-    def connect(self) -> _socket.socket | None:
+    def connect(self) -> "_socket.socket | None":
         """Connect to the server; None where there is none.
 
         Raises:
@@ -311,7 +309,7 @@ class Seat:
             fcntl.flock(self.lock, fcntl.LOCK_UN)
             self.unlock()
 
-    def take(self) -> _socket.socket:
+    def take(self) -> "_socket.socket":
         """Listen, in the process that serves; whoever connects from now on waits for it.
 
         Raises:
@@ -335,7 +333,7 @@ def _digest(text: str) -> str:
     return _imp.source_hash(0, text.encode("utf-8", "surrogateescape")).hex()
 
 
-def _peer(connection: _socket.socket) -> tuple[int, int]:
+def _peer(connection: "_socket.socket") -> "tuple[int, int]":
     """Give process and user behind a connection (unix(7), SO_PEERCRED)."""
     data = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
     return (
@@ -344,7 +342,7 @@ def _peer(connection: _socket.socket) -> tuple[int, int]:
     )
 
 
-def _check_peer(connection: _socket.socket, path: str) -> None:
+def _check_peer(connection: "_socket.socket", path: str) -> None:
     """Make sure that it is this user who listens.
 
     Raises:
@@ -384,7 +382,7 @@ def _make_directory(path: str) -> None:
         return
 
 
-def _reach(seat: Seat, reside: Callable[[Seat, int], None]) -> _socket.socket:
+def _reach(seat: "Seat", reside: "Callable[[Seat, int], None]") -> "_socket.socket":
     """Connect to the resident server, and start it where there is none.
 
     Raises:
@@ -412,7 +410,7 @@ def _reach(seat: Seat, reside: Callable[[Seat, int], None]) -> _socket.socket:
         time.sleep(0.005)
 
 
-def _start(seat: Seat, reside: Callable[[Seat, int], None]) -> None:
+def _start(seat: "Seat", reside: "Callable[[Seat, int], None]") -> None:
     """Fork the resident server; it listens when this returns.
 
     It is nobody's child and has a session of its own: the web server ends what it has started.
@@ -450,10 +448,10 @@ def _await_end(child: int) -> None:
 
 
 def _be_resident(
-    seat: Seat,
-    reside: Callable[[Seat, int], None],
-    ours: _socket.socket,
-    theirs: _socket.socket,
+    seat: "Seat",
+    reside: "Callable[[Seat, int], None]",
+    ours: "_socket.socket",
+    theirs: "_socket.socket",
 ) -> None:
     """Become the resident server, in the forked process; never returns."""
     status = 1
@@ -537,7 +535,7 @@ class _Exchange:
 
     __slots__ = ("_body_left", "_connection", "_data", "_nph", "_pos", "answered", "cut")
 
-    def __init__(self, connection: _socket.socket, length: int) -> None:
+    def __init__(self, connection: "_socket.socket", length: int) -> None:
         self._connection = connection
         self._body_left = length
         self._data = b""
@@ -548,7 +546,7 @@ class _Exchange:
 
     # -- whether it is taken ---------------------------------------------------------------
 
-    def begin(self, seat: Seat, head: bytes) -> None:
+    def begin(self, seat: "Seat", head: bytes) -> None:
         """Send the request without its body, and wait until the server takes it.
 
         Raises:
@@ -650,7 +648,7 @@ class _Exchange:
         self._data = self._data[self._pos :] + data
         self._pos = 0
 
-    def _next(self) -> tuple[int, bytes] | None:
+    def _next(self) -> "tuple[int, bytes] | None":
         """Give type and content of the next record, if it is whole (§3.3)."""
         data = self._data
         start = self._pos + _HEADER_BYTES
@@ -662,7 +660,7 @@ class _Exchange:
         self._pos = end + data[start - 2]
         return data[start - 7], data[start:end]
 
-    def _take(self) -> tuple[bytes, int]:
+    def _take(self) -> "tuple[bytes, int]":
         """Take all records that have come.
 
         Returns:
@@ -759,7 +757,7 @@ def _log(data: bytes) -> None:
         return
 
 
-def _nph() -> NphHead | None:
+def _nph() -> "NphHead | None":
     """Give what makes HTTP of the response, where the web server passes it on unparsed."""
     env = os.environb
     script = env.get(b"SCRIPT_FILENAME") or env.get(b"SCRIPT_NAME", b"")
@@ -771,7 +769,7 @@ def _nph() -> NphHead | None:
     return NphHead({name: os.environ.get(name, "") for name in names})
 
 
-def _why_silent(seat: Seat, connection: _socket.socket, busy: float, late: float) -> str:
+def _why_silent(seat: "Seat", connection: "_socket.socket", busy: float, late: float) -> str:
     """Tell why a server that has not taken the request yet is not worth waiting for; or nothing.
 
     Raises:
@@ -810,7 +808,7 @@ def _state(pid: int) -> bytes:
         return b"X" if os.path.exists("/proc/self/stat") else b""
 
 
-def _remove(seat: Seat) -> None:
+def _remove(seat: "Seat") -> None:
     """Remove the socket of a server that is gone, unless somebody else does just now."""
     if seat.try_lock():
         try:

@@ -1,7 +1,5 @@
 """``wsgi.input``: pulls the body from the connection as the application reads it."""
 
-from __future__ import annotations
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,7 +15,7 @@ class Spool:
 
     __slots__ = ("_file", "_make_file", "_memory", "_memory_bytes", "_read_at", "_size")
 
-    def __init__(self, memory_bytes: int, make_file: Callable[[], IO[bytes]]) -> None:
+    def __init__(self, memory_bytes: int, make_file: "Callable[[], IO[bytes]]") -> None:
         self._memory_bytes = memory_bytes
         self._make_file = make_file
         self._memory = bytearray()
@@ -84,12 +82,12 @@ class RequestBody:
 
     __slots__ = ("_at", "_buffer", "_feed")
 
-    def __init__(self, data: bytes = b"", feed: Callable[[], bytes] | None = None) -> None:
+    def __init__(self, data: bytes = b"", feed: "Callable[[], bytes] | None" = None) -> None:
         self._buffer = data
         self._at = 0
         self._feed = feed
 
-    def read(self, size: int | None = -1) -> bytes:
+    def read(self, size: "int | None" = -1) -> bytes:
         """Read *size* octets, fewer only at the end; all of them without a size."""
         if size is None or size < 0:
             return self._read_all()
@@ -110,7 +108,7 @@ class RequestBody:
             missing -= len(piece)
         return b"".join(pieces)
 
-    def readline(self, size: int | None = -1) -> bytes:
+    def readline(self, size: "int | None" = -1) -> bytes:
         r"""Read through the next ``\n``, at most *size* octets."""
         limit = -1 if size is None or size < 0 else size
         pieces: list[bytes] = []
@@ -132,7 +130,7 @@ class RequestBody:
                 break
         return b"".join(pieces)
 
-    def readlines(self, hint: int | None = -1) -> list[bytes]:
+    def readlines(self, hint: "int | None" = -1) -> "list[bytes]":
         """Read lines to the end, or until *hint* octets have been read."""
         lines: list[bytes] = []
         got = 0
@@ -143,7 +141,7 @@ class RequestBody:
                 break
         return lines
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> "Iterator[bytes]":
         return iter(self.readline, b"")
 
     def _read_all(self) -> bytes:
@@ -153,7 +151,7 @@ class RequestBody:
             pieces.append(self._more())
         return b"".join(pieces)
 
-    def guard(self, through: Callable[[Callable[[], bytes]], Callable[[], bytes]]) -> None:
+    def guard(self, through: "Callable[[Callable[[], bytes]], Callable[[], bytes]]") -> None:
         """Let *through* stand before the feed, if more is to come."""
         if self._feed is not None:
             self._feed = through(self._feed)

@@ -3,8 +3,6 @@
 Errors of the application go to ``wsgi.errors``; who serves decides where that leads.
 """
 
-from __future__ import annotations
-
 from portico.errors import ApplicationError, LimitExceeded, RequestAborted
 from portico.head import COMMON_STATUSES, check_headers, check_status
 
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
         """
 
         def send_response(
-            self, status: str, headers: list[tuple[str, str]], body: bytes, *, end: bool
+            self, status: str, headers: "list[tuple[str, str]]", body: bytes, *, end: bool
         ) -> None:
             """Send a checked head with the body's first octets."""
             ...
@@ -62,16 +60,16 @@ class FileWrapper:
 
     __slots__ = ("blksize", "close", "filelike")
 
-    def __init__(self, filelike: Any, blksize: int = 65_536) -> None:
+    def __init__(self, filelike: "Any", blksize: int = 65_536) -> None:
         self.filelike = filelike
         self.blksize = blksize
         if hasattr(filelike, "close"):
             self.close: Callable[[], object] = filelike.close
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> "Iterator[bytes]":
         return iter(lambda: self.filelike.read(self.blksize), b"")
 
-    def extent(self) -> tuple[int, int, int] | None:
+    def extent(self) -> "tuple[int, int, int] | None":
         """Give descriptor, position and remaining octets of a regular file, else None."""
         import os  # noqa: PLC0415 - loaded by the interpreter at start; kept off the module's head
         import stat  # noqa: PLC0415 - likewise
@@ -113,7 +111,7 @@ class Response:
         "ended", "over", "sent", "sink", "started", "status",
     )  # fmt: skip
 
-    def __init__(self, environ: dict[str, Any], sink: Sink) -> None:
+    def __init__(self, environ: "dict[str, Any]", sink: "Sink") -> None:
         self.sink = sink
         self._errors = environ["wsgi.errors"]
         self._head_only = environ["REQUEST_METHOD"] == "HEAD"
@@ -127,8 +125,8 @@ class Response:
         self.sent = 0
 
     def start_response(
-        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
-    ) -> Callable[[bytes], None]:
+        self, status: str, headers: "list[tuple[str, str]]", exc_info: "ExcInfo | None" = None
+    ) -> "Callable[[bytes], None]":
         """Take status and headers; nothing is sent before the first block of body.
 
         Raises:
@@ -155,7 +153,7 @@ class Response:
             self._set_empty(headers, status)
         return self.write
 
-    def _set_empty(self, headers: list[tuple[str, str]], status: str) -> None:
+    def _set_empty(self, headers: "list[tuple[str, str]]", status: str) -> None:
         """Correct the length of what has no body: none with 204, 0 with 205 (RFC 9110)."""
         self._headers = [item for item in headers if item[0].lower() != "content-length"]
         self._length = None
@@ -174,7 +172,7 @@ class Response:
         if data:
             self._send(data)
 
-    def run(self, result: Any) -> None:
+    def run(self, result: "Any") -> None:
         """Send what the application returned; does not close it."""
         kind = type(result)
         if (kind is list or kind is tuple) and not self.started:
@@ -215,7 +213,7 @@ class Response:
         self.sink.send_response(status, self._headers, body, end=True)
         self.sent = len(body)
 
-    def _iterate(self, result: Any) -> None:
+    def _iterate(self, result: "Any") -> None:
         """Send each block before the next one is asked for."""
         if isinstance(result, (bytes, str)):
             raise ApplicationError(
@@ -301,7 +299,7 @@ class Response:
         self.ended = True
         self.sink.abort()
 
-    def _send_file(self, wrapper: FileWrapper) -> bool:
+    def _send_file(self, wrapper: "FileWrapper") -> bool:
         """Send a regular file through the sink; False leaves it to iteration."""
         extent = wrapper.extent()
         if extent is None or self._bodiless or self.started:
@@ -330,7 +328,7 @@ class Response:
                 f"the application gave {type(block).__name__} where bytes are due"
             )
 
-    def fail(self, error: BaseException, environ: dict[str, Any], *, debug: bool = False) -> None:
+    def fail(self, error: BaseException, environ: "dict[str, Any]", *, debug: bool = False) -> None:
         """Answer for an application that raised: 500 before the head, a cut after it.
 
         What a read raised because the body is too long is no fault of the application's: 413.
@@ -378,8 +376,12 @@ class Response:
 
 
 def run_request(
-    application: Callable[..., Any], environ: dict[str, Any], sink: Sink, *, debug: bool = False
-) -> Response:
+    application: "Callable[..., Any]",
+    environ: "dict[str, Any]",
+    sink: "Sink",
+    *,
+    debug: bool = False,
+) -> "Response":
     """Serve one request whose sink is *sink*; gives the finished response. As `run_response`."""
     response = Response(environ, sink)
     run_response(response, application, environ, debug=debug)
@@ -387,9 +389,9 @@ def run_request(
 
 
 def run_response(
-    response: Response,
-    application: Callable[..., Any],
-    environ: dict[str, Any],
+    response: "Response",
+    application: "Callable[..., Any]",
+    environ: "dict[str, Any]",
     *,
     debug: bool = False,
 ) -> None:

@@ -1,7 +1,5 @@
 """Stands in for an application that cannot be loaded, so that each request has an answer."""
 
-from __future__ import annotations
-
 import os
 
 from portico.core import pages
@@ -25,7 +23,7 @@ class Unloadable:
         self.reason = reason
         self._debug = debug
 
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    def __call__(self, environ: "dict[str, Any]", start_response: "Any") -> "list[bytes]":
         """Write the reason to ``wsgi.errors`` and answer."""
         reference = os.urandom(6).hex()
         environ["wsgi.errors"].write(f"portico: error {reference}: {self.reason}\n")
