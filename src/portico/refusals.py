@@ -1,7 +1,5 @@
 """Answers that Portico gives itself, where no application is asked."""
 
-from __future__ import annotations
-
 _REASONS = {
     400: "Bad Request",
     403: "Forbidden",
@@ -23,7 +21,7 @@ def status_line(code: int) -> str:
     return f"{code} {_REASONS.get(code, 'Refused')}"
 
 
-def plain_refusal(code: int) -> tuple[str, list[tuple[str, str]], bytes]:
+def plain_refusal(code: int) -> "tuple[str, list[tuple[str, str]], bytes]":
     """Make a short text answer: status, headers, body."""
     status = status_line(code)
     body = f"{status}\n".encode("ascii")

@@ -3,8 +3,6 @@
 Spec: RFC 9112 §3.2 (forms of a target), RFC 3986 §2.1 (percent-encoding).
 """
 
-from __future__ import annotations
-
 
 def decode_path(text: str) -> str:
     """Percent-decode *text* exactly once, to latin-1: one character an octet (PEP 3333).

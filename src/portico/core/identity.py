@@ -3,8 +3,6 @@
 Spec: W3C Trace Context §3.2 (traceparent), version 00.
 """
 
-from __future__ import annotations
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +21,7 @@ def is_id(text: object) -> bool:
     return type(text) is str and 0 < len(text) <= _MOST_ID and not text.strip(_ID_CHARACTERS)
 
 
-def sent_id(environ: Mapping[str, object]) -> str:
+def sent_id(environ: "Mapping[str, object]") -> str:
     """Give the id that the web server sent; empty where it sent none that can be one."""
     for name in _ID_NAMES:
         text = environ.get(name)
@@ -32,7 +30,7 @@ def sent_id(environ: Mapping[str, object]) -> str:
     return ""
 
 
-def trace_of(environ: Mapping[str, object]) -> tuple[str, str]:
+def trace_of(environ: "Mapping[str, object]") -> "tuple[str, str]":
     """Give trace id and parent id of the request's traceparent; both empty without a valid one."""
     text = environ.get("HTTP_TRACEPARENT")
     if type(text) is not str or len(text) != 55 or text[:3] != "00-":
@@ -49,7 +47,7 @@ def trace_of(environ: Mapping[str, object]) -> tuple[str, str]:
     return trace, parent
 
 
-def label(environ: Mapping[str, object]) -> str:
+def label(environ: "Mapping[str, object]") -> str:
     """Give what a log line about a request ends with, e.g. `` [request 7f-1]``; may be empty."""
     known = environ.get("portico.request_id")
     name = str(known) if is_id(known) else sent_id(environ)

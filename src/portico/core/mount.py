@@ -5,14 +5,12 @@ server sends that makes the mistake. `EXAMPLES` holds a captured request for eac
 the rules on them, and the documentation prints them.
 """
 
-from __future__ import annotations
-
 from portico.errors import RemoteProtocolError
 from portico.target import decode_path, path_of
 
 #: name -> (what is wrong, what the wire said, what the application gets); (SCRIPT_NAME, PATH_INFO)
 #: with None for "not sent". Further parameters of an example stand in front.
-EXAMPLES: dict[str, list[tuple[dict[str, str], tuple[str | None, str | None], tuple[str, str]]]] = {
+EXAMPLES: "dict[str, list[tuple[dict[str, str], tuple[str | None, str | None], tuple[str, str]]]]" = {
     "apache-proxy": [
         # mod_proxy_fcgi and mod_proxy_scgi put the whole path into SCRIPT_NAME; what ProxyPass
         # left of it stands in SCRIPT_FILENAME, percent-encoded. Observed from Apache 2.4.71.
@@ -123,13 +121,13 @@ class Mounting:
     __slots__ = ("counts", "disabled", "prefix")
 
     def __init__(
-        self, prefix: str | None = None, *, disabled: frozenset[str] = frozenset()
+        self, prefix: "str | None" = None, *, disabled: "frozenset[str]" = frozenset()
     ) -> None:
         self.prefix = None if prefix is None else prefix.rstrip("/")
         self.disabled = disabled
         self.counts = dict.fromkeys(EXAMPLES, 0)
 
-    def apply(self, environ: dict[str, str]) -> None:
+    def apply(self, environ: "dict[str, str]") -> None:
         """Set SCRIPT_NAME and PATH_INFO in place.
 
         Raises:
@@ -158,8 +156,8 @@ class Mounting:
         environ["PATH_INFO"] = info if info or script else "/"
 
     def _repair(
-        self, environ: dict[str, str], script: str | None, info: str | None
-    ) -> tuple[str, str, str]:
+        self, environ: "dict[str, str]", script: "str | None", info: "str | None"
+    ) -> "tuple[str, str, str]":
         """Find the one repair that fits; gives its name, or "", and the two values."""
         enabled = self.disabled.isdisjoint
         software = environ.get("SERVER_SOFTWARE", "")
@@ -193,8 +191,8 @@ class Mounting:
         return "", script or "", info or ""
 
     def _repair_iis(
-        self, environ: dict[str, str], script: str, info: str
-    ) -> tuple[str, str, str] | None:
+        self, environ: "dict[str, str]", script: str, info: str
+    ) -> "tuple[str, str, str] | None":
         enabled = self.disabled.isdisjoint
         wildcard = script == info and not script.endswith(_SCRIPT_ENDS)
         if wildcard and "APPL_MD_PATH" in environ:
@@ -204,7 +202,7 @@ class Mounting:
             return "iis-script-name-twice", script, info[len(script) :]
         return None
 
-    def _split(self, path: str) -> tuple[str, str]:
+    def _split(self, path: str) -> "tuple[str, str]":
         """Split a whole path at the configured prefix, on whole segments."""
         prefix = self.prefix or ""
         if path == prefix or path.startswith(prefix + "/") or (path == "*" and not prefix):
@@ -215,8 +213,8 @@ class Mounting:
 
 
 def _split_proxied(
-    environ: dict[str, str], filename: str, script: str, info: str | None
-) -> tuple[str, str]:
+    environ: "dict[str, str]", filename: str, script: str, info: "str | None"
+) -> "tuple[str, str]":
     """Split the path as Apache's ProxyPass did, told by SCRIPT_FILENAME.
 
     It reads ``proxy:fcgi://host:port`` and then, still percent-encoded, the rest of the path
@@ -233,7 +231,7 @@ def _split_proxied(
     return ("", whole) if info is None else (script, info)
 
 
-def _split_rewritten(environ: dict[str, str], script: str, info: str) -> tuple[str, str]:
+def _split_rewritten(environ: "dict[str, str]", script: str, info: str) -> "tuple[str, str]":
     """Split the path that the client asked for at the directory of the script that it became.
 
     REDIRECT_URL is that path, decoded; with QualifyRedirectURL it is a whole URL.
@@ -253,7 +251,7 @@ def _split_rewritten(environ: dict[str, str], script: str, info: str) -> tuple[s
     return script, info
 
 
-def _split_virtual(application: str, path: str) -> tuple[str, str]:
+def _split_virtual(application: str, path: str) -> "tuple[str, str]":
     """Split *path* behind the virtual directory that an IIS application path names.
 
     IIS compares without case; the client's spelling is kept.

@@ -1,7 +1,5 @@
 """Error pages: plain for visitors, with the traceback where the operator asked for it."""
 
-from __future__ import annotations
-
 import html
 import traceback
 
@@ -45,7 +43,7 @@ pre {{ overflow-x: auto; padding: 1rem; border: 1px solid; border-radius: .4rem;
 
 
 def error_page(
-    status: str, error: BaseException | None = None, *, reference: str = "", text: str = ""
+    status: str, error: "BaseException | None" = None, *, reference: str = "", text: str = ""
 ) -> bytes:
     """Make a small HTML page in UTF-8.
 
@@ -67,7 +65,7 @@ def error_page(
     return page.encode("utf-8", "backslashreplace")
 
 
-def refusal(code: int) -> tuple[str, list[tuple[str, str]], bytes]:
+def refusal(code: int) -> "tuple[str, list[tuple[str, str]], bytes]":
     """Make the response to a request that is answered *code* without an application."""
     status = status_line(code)
     body = error_page(status)
