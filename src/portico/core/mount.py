@@ -8,9 +8,13 @@ the rules on them, and the documentation prints them.
 from portico.errors import RemoteProtocolError
 from portico.target import decode_path, path_of
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    _Example = tuple[dict[str, str], tuple[str | None, str | None], tuple[str, str]]
+
 #: name -> (what is wrong, what the wire said, what the application gets); (SCRIPT_NAME, PATH_INFO)
 #: with None for "not sent". Further parameters of an example stand in front.
-EXAMPLES: "dict[str, list[tuple[dict[str, str], tuple[str | None, str | None], tuple[str, str]]]]" = {
+EXAMPLES: "dict[str, list[_Example]]" = {
     "apache-proxy": [
         # mod_proxy_fcgi and mod_proxy_scgi put the whole path into SCRIPT_NAME; what ProxyPass
         # left of it stands in SCRIPT_FILENAME, percent-encoded. Observed from Apache 2.4.71.
