@@ -24,7 +24,7 @@ def _budget():
 budget = _budget()
 
 # the counts are made within the first test that wants them: 6 s on two quiet processors
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]  # under valgrind
 
 RECORDS = budget.load()
 

@@ -15,6 +15,8 @@ import pytest
 from cli_harness import WAIT, Command, eventually, is_free, one_sentence
 from portico import cli
 
+pytestmark = pytest.mark.slow  # processes, one after another
+
 HELLO = Path(__file__).parents[2] / "examples" / "hello.py"
 
 #: A line of the log: time, process, severity.

@@ -22,6 +22,8 @@ from portico.cli import status
 from portico.engine import snapshot
 from terminal_harness import PORTICO, SHELL, Terminal
 
+pytestmark = pytest.mark.slow  # processes, one after another
+
 APPLICATION = """\
 import os, time
 

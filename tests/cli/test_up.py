@@ -26,6 +26,8 @@ from portico import cli
 from portico.cli import up
 from portico.servers import catalog
 
+pytestmark = pytest.mark.slow  # processes, one after another
+
 HELLO = Path(__file__).parents[2] / "examples" / "hello.py"
 
 #: How the operator ends it.

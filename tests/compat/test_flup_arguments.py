@@ -19,6 +19,8 @@ from portico.compat.flup.server import NoDefault, _arguments
 from portico.compat.flup.server.fcgi_base import FCGI_AUTHORIZER, FCGI_FILTER, FCGI_RESPONDER
 from portico.errors import ConfigError, PorticoError
 
+pytestmark = pytest.mark.slow  # processes, one after another
+
 ALL = (*SERVERS, "cgi")
 
 

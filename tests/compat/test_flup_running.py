@@ -14,6 +14,8 @@ from cgi_harness import environment
 from engine_harness import WAIT, Frontend, Process, until
 from flup_harness import FORKING, OURS, PROGRAM, SERVERS, THREADED, Flup, accepts
 
+pytestmark = pytest.mark.slow  # processes, one after another
+
 each = pytest.mark.parametrize("server", SERVERS)
 
 

@@ -25,6 +25,8 @@ from portico.engine.stopped import stack_of
 from portico.engine.worker import Worker
 from portico.limits import Limits
 
+pytestmark = pytest.mark.slow  # processes, one after another
+
 
 class Early(Pace):
     """Takes every call for a slow one, so that the leader gives the token away before each."""

@@ -17,6 +17,8 @@ from portico import cli
 from portico.servers.scripts.examine import Sample, examine
 from portico.servers.scripts.findings import KINDS
 
+pytestmark = pytest.mark.slow  # processes, one after another
+
 PYTHON = sys.executable
 HEAD = f"#!{PYTHON}\n"
 APP = """\

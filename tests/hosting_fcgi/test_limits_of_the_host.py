@@ -15,6 +15,8 @@ from engine_harness import WAIT, Frontend, until
 from fcgi_harness import Direct, Script, count_threads
 from portico.errors import PorticoError
 
+pytestmark = pytest.mark.slow  # processes, one after another
+
 #: Becomes the script, as another user where root runs the tests: no limit of processes is root's.
 _WRAPPER = """
 import os, resource, sys

@@ -10,6 +10,8 @@ from cli_harness import WAIT, Command, eventually, one_sentence
 from portico import cli
 from portico.supervisor import codewatch
 
+pytestmark = pytest.mark.slow  # processes, one after another
+
 APPLICATION = """\
 import shop_texts
 

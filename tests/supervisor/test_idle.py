@@ -13,6 +13,8 @@ from cli_harness import Command, eventually
 from portico import cli
 from supervisor.playing_systemd import Service
 
+pytestmark = pytest.mark.slow  # processes, one after another
+
 HELLO = Path(__file__).parents[2] / "examples" / "hello.py"
 
 #: Seconds in which nothing is to happen: no condition tells when that is so.

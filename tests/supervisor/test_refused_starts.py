@@ -13,6 +13,8 @@ from cli_harness import Command, eventually, is_free, one_sentence
 from supervisor.playing_systemd import tcp, unix
 from supervisor.test_reload import APPLICATION, ask, open_path  # noqa: F401 - a fixture
 
+pytestmark = pytest.mark.slow  # processes, one after another
+
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
 
 #: Ports below are root's alone.

@@ -16,6 +16,8 @@ from cli_harness import WAIT, Command, eventually, free_port, is_free
 from supervisor.playing_systemd import Service as Unit
 from supervisor.playing_systemd import tcp
 
+pytestmark = pytest.mark.slow  # processes, one after another
+
 APPLICATION = """\
 import os, pwd
 VERSION = "first"

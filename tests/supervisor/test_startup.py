@@ -7,6 +7,8 @@ import pytest
 from cli_harness import eventually
 from supervisor_harness import APPLICATION, Service
 
+pytestmark = pytest.mark.slow  # processes, one after another
+
 STARTS = [pytest.param((), id="forked"), pytest.param(("--preload",), id="preload")]
 
 

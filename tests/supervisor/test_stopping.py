@@ -7,6 +7,8 @@ import pytest
 from cli_harness import eventually
 from supervisor_harness import Service, is_cut
 
+pytestmark = pytest.mark.slow  # processes, one after another
+
 
 def test_sigterm_lets_what_runs_and_what_waits_finish(tmp_path):
     with Service(tmp_path, "--workers", 2, "--threads", 1) as service:

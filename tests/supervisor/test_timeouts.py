@@ -7,6 +7,8 @@ import pytest
 from cli_harness import eventually
 from supervisor_harness import Service, is_cut
 
+pytestmark = pytest.mark.slow  # processes, one after another
+
 
 def line_of(service, text):
     """The number of the application's line that holds *text*."""

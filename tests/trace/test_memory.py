@@ -8,6 +8,8 @@ import pytest
 from portico.trace import dissector
 from portico.trace.items import FRONTEND, SERVER
 
+pytestmark = pytest.mark.slow  # processes, one after another
+
 #: More than any dissector may hold, less than what is fed; octets.
 MOST = 6 * 1024 * 1024
 FED = 12 * 1024 * 1024

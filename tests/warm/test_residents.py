@@ -15,6 +15,8 @@ from cgi_harness import DEADLINE, environment
 from portico import warm
 from warm_harness import end_residents, until, wait_for_end
 
+pytestmark = pytest.mark.slow  # processes, one after another
+
 HELLO = """
 import os
 with open(JOURNAL, "a") as journal:
