@@ -343,12 +343,14 @@ def test_many_slow_heads_cost_no_thread_and_end(server):
         slow.append(sock)
     during = inspect(server)
     assert during["threads"] == before["threads"]
-    assert len(during["descriptors"]) >= len(before["descriptors"]) + 400
     for sock in slow:
         with suppress(ConnectionResetError):
             assert sock.recv(100) == b""
         sock.close()
-    assert settled(server)["descriptors"] == before["descriptors"]
+    after = settled(server)["descriptors"]
+    # those of another test's connections may still have been there before
+    assert set(after) <= set(before["descriptors"])
+    assert len(during["descriptors"]) >= len(after) + 400
     lines = [line for line in server.stderr.splitlines() if "head_timeout" in line]
     assert len(lines) == 400
 
