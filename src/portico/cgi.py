@@ -55,9 +55,12 @@ def run(
     Returns:
         The process's exit status: 0, or 1 where the response was broken off.
     """
-    _open_missing()
+    missing = _open_missing()
     # the interpreter has no stderr where descriptor 2 was closed
     errors = sys.stderr or os.fdopen(2, "w", errors="backslashreplace", closefd=False)
+    if 1 in missing:  # what the application did would be done for nobody
+        errors.write("portico: standard output is closed: no answer would be read\n")
+        return 1
     output = _Output(_take_stdout())
     environ = _process_environ()
     os.environ.pop("HTTP_PROXY", None)  # httpoxy: HTTP clients would take it for a setting
@@ -310,14 +313,17 @@ def _answer_error(output: "_Output", status_code: int) -> None:
         return
 
 
-def _open_missing() -> None:
-    """Fill closed standard descriptors, so that no socket or file lands on one of them."""
+def _open_missing() -> "list[int]":
+    """Fill closed standard descriptors, so that no file lands on one of them; gives which."""
+    missing = []
     for fd in range(3):
         try:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: fd itself
             os.set_inheritable(fd, True)
+            missing.append(fd)
+    return missing
 
 
 def _take_stdout() -> int:
