@@ -4,7 +4,9 @@ Runs each script in turn, many times, and gives the median of wall and CPU milli
 difference to the bare interpreter, pair by pair. Then the same for a Django site under Apache's
 mod_cgid: plain CGI, warm CGI, and a bare interpreter that prints the same page.
 
-  python bench/cgi_start.py [--runs 60] [--scripts]
+  python bench/cgi_start.py [--runs 60] [--scripts] [--publish]
+
+`--publish` writes the tables to bench/results/cgi_start.txt as well.
 """
 
 from __future__ import annotations
@@ -45,6 +47,8 @@ SCRIPTS = {
     "wsgiref": _APPLICATION
     + "from wsgiref.handlers import CGIHandler\nCGIHandler().run(application)\n",
 }
+
+RESULTS = Path(__file__).parent / "results" / "cgi_start.txt"
 
 ENVIRON = {
     "GATEWAY_INTERFACE": "CGI/1.1",
@@ -101,8 +105,8 @@ def write_scripts(directory: Path, names: Iterable[str] = SCRIPTS) -> dict[str, 
     return scripts
 
 
-def _compare(runs: int) -> None:
-    """Measure the scripts and print the table."""
+def _compare(runs: int) -> list[str]:
+    """Measure the scripts; gives the table."""
     rows: dict[str, list[tuple[float, float]]] = {name: [] for name in SCRIPTS}
     with tempfile.TemporaryDirectory(prefix="portico-bench-") as name:
         scripts = write_scripts(Path(name))
@@ -113,8 +117,10 @@ def _compare(runs: int) -> None:
                     rows[one].append((wall, cpu))
         finally:
             cgi_site.end_residents(Path(name, "warm"))
-    print(f"{sys.implementation.name} {sys.version.split()[0]}, {runs} runs each, medians in ms")
-    print(f"{'script':10}{'wall':>8}{'CPU':>8}{'wall over bare':>16}{'CPU over bare':>15}")
+    lines = [
+        f"{sys.implementation.name} {sys.version.split()[0]}, {runs} runs each, medians in ms",
+        f"{'script':10}{'wall':>8}{'CPU':>8}{'wall over bare':>16}{'CPU over bare':>15}",
+    ]
     for one, figures in rows.items():
         wall = statistics.median(row[0] for row in figures)
         cpu = statistics.median(row[1] for row in figures)
@@ -124,30 +130,39 @@ def _compare(runs: int) -> None:
             )
             for at in (0, 1)
         ]
-        print(f"{one:10}{wall:8.2f}{cpu:8.2f}{over[0]:+16.2f}{over[1]:+15.2f}")
+        lines.append(f"{one:10}{wall:8.2f}{cpu:8.2f}{over[0]:+16.2f}{over[1]:+15.2f}")
+    return lines
 
 
-def _compare_sites(runs: int) -> None:
-    """Measure the Django site and print the table."""
+def _compare_sites(runs: int) -> list[str]:
+    """Measure the Django site; gives the table."""
     with cgi_site.asking() as askers:
         rows = [{name: ask() for name, ask in askers.items()} for _ in range(runs)]
-    print(f"\n{cgi_site.versions()}, Apache's mod_cgid, one request at a time, medians in ms")
-    print(f"{'CGI':10}{'wall':>8}{'wall over bare':>24}")
+    lines = [
+        "",
+        f"{cgi_site.versions()}, Apache's mod_cgid, {runs} requests each, medians in ms",
+        f"{'CGI':10}{'wall':>8}{'wall over bare':>24}",
+    ]
     for name in ("bare", "warm", "plain"):
         wall = statistics.median(row[name] for row in rows)
         over = statistics.median(row[name] - row["bare"] for row in rows)
-        print(f"{name:10}{wall:8.2f}{over:+24.2f}")
+        lines.append(f"{name:10}{wall:8.2f}{over:+24.2f}")
+    return lines
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=60)
     parser.add_argument("--scripts", action="store_true", help="without the Django site")
+    parser.add_argument("--publish", action="store_true", help="write the results file")
     arguments = parser.parse_args()
     try:
-        _compare(arguments.runs)
+        lines = _compare(arguments.runs)
         if not arguments.scripts:
-            _compare_sites(arguments.runs)
+            lines += _compare_sites(arguments.runs)
+        print("\n".join(lines))
+        if arguments.publish:
+            RESULTS.write_text("\n".join(lines) + "\n")
     except (RuntimeError, PorticoError) as error:
         print(f"cgi_start: {error}", file=sys.stderr)
         return 1

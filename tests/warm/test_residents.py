@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -448,7 +449,8 @@ def test_a_server_that_is_ended_under_load_costs_no_request(make_site, number):
             if not new:
                 done.wait(0.05)
             for pid in new:
-                os.kill(pid, number)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
                 killed.add(pid)
             done.wait(0.4)
 
