@@ -122,17 +122,18 @@ def relay(
             os.fstat(fd)
         except OSError:  # plain CGI knows what to do
             return None
-    length = _body_length()
-    if length is None:  # it answers 400
-        return None
-    _flush_stdout()
     try:
+        _check_system()
+        length = _body_length()
+        if length is None:  # it answers 400
+            return None
+        _flush_stdout()
         seat = Seat(spec, script, directory, options)
         return _offer(seat, length, reside)
     except Trouble as trouble:
         text = str(trouble)
     except OSError as error:
-        text = f"{error.strerror}" + (f": {error.filename}" if error.filename else "")
+        text = (error.strerror or str(error)) + (f": {error.filename}" if error.filename else "")
     except Died:
         text = f"{_MOST_SERVERS} resident servers ended before they took it"
     _say(f"portico: warm CGI: {text}; this request is served as plain CGI\n")
@@ -186,6 +187,16 @@ def _say(text: str) -> None:
         return
 
 
+def _check_system() -> None:
+    """Make sure that it is one whose sockets tell who is behind them, as Linux's do.
+
+    Raises:
+        Trouble: it is another.
+    """
+    if not hasattr(_socket, "SO_PEERCRED"):
+        raise Trouble("this system does not tell who is behind a socket")
+
+
 def _flush_stdout() -> None:
     """Let what the script has printed go to standard error: standard output is the wire."""
     if sys.stdout is not None:
@@ -235,8 +246,6 @@ class Seat:
         self.spec = spec
         self.script = script
         self.lock = -1
-        if not hasattr(_socket, "SO_PEERCRED"):
-            raise Trouble("this system does not tell who is behind a socket")
         if not directory:
             place = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - made and checked below
             directory = f"{place}/portico-warm-{os.geteuid()}"
@@ -611,6 +620,8 @@ class _Exchange:
                     self._receive(began=True)
         except _ServerGone:
             return 1
+        except OSError as error:  # whatever it was, it must not look as if nothing had happened
+            raise Died(began=True) from error
         if self._body_left and stat.S_ISSOCK(os.fstat(0).st_mode):
             # closing a Unix socket over unread octets resets it, and the response is lost
             while self._read_body():
