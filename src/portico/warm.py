@@ -171,11 +171,7 @@ def _cut_off(exchange: "_Exchange") -> int:
         return 1
     _say("portico: warm CGI: the response broke off: its application failed, or was ended\n")
     if not exchange.answered:
-        body = b"502 Bad Gateway: the application was ended before it could answer.\n"
-        exchange.write(
-            b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
-            b"Status: 502 Bad Gateway\r\n\r\n%b" % (len(body), body)
-        )
+        exchange.fail(b"502 Bad Gateway", b"The application was ended before it could answer.\n")
     return 1
 
 
@@ -627,6 +623,15 @@ class _Exchange:
             while self._read_body():
                 pass
         return status
+
+    def fail(self, status: bytes, text: bytes) -> None:
+        """Answer *status* in the server's place, if somebody reads that."""
+        head = b"Content-Type: text/plain\r\nContent-Length: %d\r\nStatus: %b\r\n\r\n"
+        data = head % (len(text), status) + text
+        try:
+            self.write(data if self._nph is None else self._nph.convert(data))
+        except _ServerGone:
+            return
 
     def write(self, data: bytes) -> None:
         """Write to standard output.

@@ -511,6 +511,18 @@ def test_a_request_that_may_have_had_effects_is_not_repeated(make_site):
     assert (errors.count("\n"), status, len(site.noted())) == (1, 1, 1)
 
 
+def test_a_502_that_nobody_reads_is_no_traceback(make_site):
+    site = make_site(SLOW)
+    with site.start(REQUEST_METHOD="POST", CONTENT_LENGTH="0") as process:
+        (pid,) = until(site.noted, "the request")
+        process.stdout.close()
+        os.kill(int(pid), signal.SIGKILL)
+        first, second = process.stderr.read().decode().splitlines()
+        assert process.wait(DEADLINE) == 1
+    assert first.startswith("portico: warm CGI: the response broke off")
+    assert second.startswith("portico: 499: the web server went away")
+
+
 # -- whose requests it takes ---------------------------------------------------------------
 
 
