@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from portico.config.settings import Settings
     from portico.supervisor.logfiles import LogFiles
     from portico.transports.bind import Bind
+    from portico.warm.seat import Seat
 
 _BY_HAND = """\
 {script}: this is a script for a web server to start; started by hand it has nothing to do.
@@ -267,14 +268,14 @@ def _serve_warm(
             ' text, portico.run("module:callable", warm=True), instead of importing it',
             key="warm",
         )
-    from portico import warm as relaying  # noqa: PLC0415 - as in serve
+    from portico.warm.relay import relay  # noqa: PLC0415 - as in serve
 
-    def reside(seat: "relaying.Seat", fd: int) -> None:
+    def reside(seat: "Seat", fd: int) -> None:
         from portico.supervisor import resident  # noqa: PLC0415 - in another process
 
         resident.serve(seat, fd, _script_directory(), options)
 
-    status = relaying.relay(
+    status = relay(
         application,
         os.path.abspath(sys.argv[0]),  # noqa: PTH100 - 3 ms
         directory=warm,

@@ -147,7 +147,14 @@ def test_cgi_request_that_needs_mounting_loads_that_alone(options, params):
 
 
 #: What a warm request loads: it needs a resident server, which the test starts with the first.
-WARM_MODULES = {"portico", "portico.entry", "portico.warm"}
+WARM_MODULES = {
+    "portico",
+    "portico.entry",
+    "portico.warm",
+    "portico.warm.exchange",
+    "portico.warm.relay",
+    "portico.warm.seat",
+}
 
 #: Of C, and small: 0.3 ms, and 0.1 each where a body is passed on.
 WARM_SYSTEM = {"_socket", "select"}

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from cgi_harness import DEADLINE, environment
-from portico import warm
+from portico.warm import GO, LEAVE, Trouble
+from portico.warm.exchange import encode_head
+from portico.warm.seat import Seat
 from warm_harness import end_residents, until, wait_for_end
 
 pytestmark = pytest.mark.slow  # processes, one after another
@@ -135,10 +137,12 @@ _socket.socket = refuse
     "no peer": ("import _socket\ndel _socket.SO_PEERCRED", "this system does not tell who is"),
     "no listening": (
         """
-from portico import warm
+from portico.warm import GO, LEAVE, Trouble
+from portico.warm.exchange import encode_head
+from portico.warm import seat
 def take(self):
     raise OSError(28, 'the disk is full')
-warm.Seat.take = take
+seat.Seat.take = take
 """,
         "the resident server cannot start: [Errno 28] the disk is full",
     ),
@@ -158,7 +162,8 @@ def test_a_limit_of_processes_is_plain_cgi(make_site):
     else:  # whom it does not hold back
         before = (
             "import os, resource, sys\nsys.dont_write_bytecode = True\n"
-            "import fcntl, portico.entry, portico.warm, portico.cgi, portico.loader\n"
+            "import fcntl, portico.entry, portico.cgi, portico.loader\n"
+            "import portico.warm.relay, portico.warm.start\n"
             "import site_application\n"
             "resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))\nos.setuid(54_321)"
         )
@@ -203,10 +208,10 @@ def test_a_server_of_another_user_is_told_nothing(make_site, monkeypatch):
     site.ask()
     (path,) = site.directory.glob("*.sock")
     if not IS_ROOT:
-        seat = warm.Seat("site_application", str(site.script), str(site.directory), "")
+        seat = Seat("site_application", str(site.script), str(site.directory), "")
         monkeypatch.setattr(os, "geteuid", lambda: 65_534)
         seat.path = str(path)
-        with pytest.raises(warm.Trouble, match="belongs to a process of user"):
+        with pytest.raises(Trouble, match="belongs to a process of user"):
             seat.connect()
         return
     end_residents(site.directory)
@@ -545,10 +550,10 @@ def test_whoever_speaks_without_being_the_script_is_sent_away(make_site, monkeyp
         sock.connect(str(path))
         sock.settimeout(DEADLINE)
         monkeypatch.setattr(os, "environb", environment())
-        sock.sendall(warm._encode_head("somebody else", end=True))
+        sock.sendall(encode_head("somebody else", end=True))
         data = b""
         while more := sock.recv(1000):
             data += more
-    assert warm.LEAVE in data
-    assert warm.GO not in data
+    assert LEAVE in data
+    assert GO not in data
     wait_for_end({pid})

@@ -1,9 +1,9 @@
 """The resident server of warm CGI: serves what the CGI processes of one script relay.
 
-It comes into being in the first of them (`portico.warm`), belongs to nobody, and ends by itself:
-when it has been idle for long, when code or options have changed, when it is old, or large, or has
-been told to. Before it ends nobody finds it any more, and whoever has found it is told to look for
-another one.
+It comes into being in the first of them (`portico.warm.start`), belongs to nobody, and ends by
+itself: when it has been idle for long, when code or options have changed, when it is old, or large,
+or has been told to. Before it ends nobody finds it any more, and whoever has found it is told to
+look for another one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
-from portico import warm
 from portico.config.resolve import from_keywords
 from portico.core.unloadable import Unloadable
 from portico.errors import ConfigError, RequestAborted
@@ -27,12 +26,14 @@ from portico.supervisor.logfiles import LogFiles, start_logging
 from portico.supervisor.reporter import resident_bytes
 from portico.transports.bind import parse
 from portico.transports.listen import open_listener
+from portico.warm import GO, IDENTITY, LEAVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from portico.config.settings import Settings
     from portico.engine.leader import Engine
+    from portico.warm.seat import Seat
 
 log = logging.getLogger("portico")
 
@@ -69,7 +70,7 @@ _Mark = tuple[int, int]
 _DOUBTFUL = (-1, -1)
 
 
-def serve(seat: warm.Seat, fd: int, directory: str, options: dict[str, Any]) -> None:
+def serve(seat: Seat, fd: int, directory: str, options: dict[str, Any]) -> None:
     """Serve until it is time to go.
 
     Args:
@@ -154,7 +155,7 @@ class Resident:
     def __init__(
         self,
         application: Callable[..., Any],
-        seat: warm.Seat,
+        seat: Seat,
         settings: Settings,
         began: int,
     ) -> None:
@@ -180,7 +181,7 @@ class Resident:
         Raises:
             RequestAborted: the CGI process has gone, so that nobody waits for an answer.
         """
-        identity = environ.pop(warm.IDENTITY, "")
+        identity = environ.pop(IDENTITY, "")
         errors = environ["wsgi.errors"]
         with self._lock:
             now = self._used = time.monotonic()
@@ -196,10 +197,10 @@ class Resident:
         elif is_due:
             self._look()
         if self._leaving:
-            errors.send(warm.LEAVE)
+            errors.send(LEAVE)
             start_response("503 Service Unavailable", [("Content-Length", "0")])
             return []
-        if not errors.send(warm.GO):
+        if not errors.send(GO):
             raise RequestAborted("the CGI process gave up before its turn")
         return self._application(environ, start_response)
 
