@@ -175,6 +175,8 @@ def why_silent(seat: "Seat", connection: "_socket.socket", since: float) -> str:
 
 def _state(pid: int) -> bytes:
     """Give a process's state as proc(5) has it, X for none; empty where the system tells none."""
+    if pid <= 0:  # one of another namespace (pid_namespaces(7))
+        return b""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read(512).rpartition(b") ")[2][:1]
