@@ -135,7 +135,8 @@ def test_charts_grow(path, service, browse):
     assert [points[name] for name in ("requests", "errors", "octets")] == [points["busy"] - 1] * 3
     assert not re.search(r'<section id="charts" hidden', dom)
     assert re.search(r'<p class="note" id="silence" hidden', dom)
-    assert re.search(r'id="chart-busy".*?<b>1</b>', dom)
+    # the held request; a look that has just ended in the other worker may still be told of
+    assert re.search(r'id="chart-busy".*?<b>[12]</b>', dom)
 
 
 def test_a_look_is_one_request(service, browse, tmp_path):
