@@ -1,8 +1,10 @@
 """What a CGI request costs beyond a bare interpreter that prints the same bytes.
 
 Runs each script in turn, many times, and gives the median of wall and CPU milliseconds and the
-difference to the bare interpreter, pair by pair. Then the same for a Django site under Apache's
-mod_cgid: plain CGI, warm CGI, and a bare interpreter that prints the same page.
+difference to the bare interpreter, pair by pair: in a virtual environment of its own that has
+Portico alone, since each further package makes the search for modules longer. Then the same for a
+Django site under Apache's mod_cgid: plain CGI, warm CGI, and a bare interpreter that prints the
+same page.
 
   python bench/cgi_start.py [--runs 60] [--scripts] [--publish]
 
@@ -13,15 +15,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import venv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cgi_site
+import portico
 from portico.errors import PorticoError
 
 if TYPE_CHECKING:
@@ -72,11 +77,11 @@ ENVIRON = {
 }
 
 
-def run_once(script: Path) -> tuple[float, float, bytes]:
+def run_once(command: list[str]) -> tuple[float, float, bytes]:
     """Wall milliseconds, CPU milliseconds, output."""
     began = time.perf_counter()
     with subprocess.Popen(
-        [sys.executable, str(script)],
+        command,
         env=ENVIRON,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -88,32 +93,50 @@ def run_once(script: Path) -> tuple[float, float, bytes]:
     return wall * 1000, (usage.ru_utime + usage.ru_stime) * 1000, output
 
 
-def write_scripts(directory: Path, names: Iterable[str] = SCRIPTS) -> dict[str, Path]:
+def write_scripts(directory: Path, names: Iterable[str] = SCRIPTS) -> dict[str, list[str]]:
     """Write all scripts; each has answered once, so that a resident server runs.
+
+    Returns:
+        The command of each.
 
     Raises:
         RuntimeError: one answers wrongly.
     """
+    interpreter = _make_environment(directory / "venv")
     (directory / "site_application.py").write_text(_APPLICATION)
-    scripts = {}
+    commands = {}
     for name in names:
-        text = SCRIPTS[name]
-        scripts[name] = directory / f"with_{name}.py"
-        scripts[name].write_text(text.replace("{warm}", str(directory / "warm")))
-        if not run_once(scripts[name])[2].endswith(b"\r\n\r\nhello\n"):
+        script = directory / f"with_{name}.py"
+        script.write_text(SCRIPTS[name].replace("{warm}", str(directory / "warm")))
+        commands[name] = [interpreter, str(script)]
+        if not run_once(commands[name])[2].endswith(b"\r\n\r\nhello\n"):
             raise RuntimeError(f"{name} answered wrongly; no figures")
-    return scripts
+    return commands
+
+
+def _make_environment(directory: Path) -> str:
+    """Make a virtual environment that has Portico as an installation leaves it."""
+    venv.create(directory, symlinks=True)
+    interpreter = directory / "bin" / "python"
+    asked = [str(interpreter), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    package = Path(done.stdout.strip(), "portico")
+    shutil.copytree(Path(portico.__file__).parent, package)
+    # as an installer does
+    compiling = [str(interpreter), "-m", "compileall", "-q", str(package)]
+    subprocess.run(compiling, check=True)
+    return str(interpreter)
 
 
 def _compare(runs: int) -> list[str]:
     """Measure the scripts; gives the table."""
     rows: dict[str, list[tuple[float, float]]] = {name: [] for name in SCRIPTS}
     with tempfile.TemporaryDirectory(prefix="portico-bench-") as name:
-        scripts = write_scripts(Path(name))
+        commands = write_scripts(Path(name))
         try:
             for _ in range(runs):
-                for one, script in scripts.items():
-                    wall, cpu, _ = run_once(script)
+                for one, command in commands.items():
+                    wall, cpu, _ = run_once(command)
                     rows[one].append((wall, cpu))
         finally:
             cgi_site.end_residents(Path(name, "warm"))

@@ -141,12 +141,12 @@ def start_cgi(runs: int) -> dict[str, list[float]]:
     wall: dict[str, list[float]] = {name: [] for name in _CGI}
     with tempfile.TemporaryDirectory(prefix="portico-bench-") as name:
         try:
-            scripts = cgi_start.write_scripts(Path(name), _CGI)
+            commands = cgi_start.write_scripts(Path(name), _CGI)
         except RuntimeError as error:
             raise NotStarted(f"CGI: {error}") from error
         for _ in range(runs):
-            for one, path in scripts.items():
-                wall[one].append(round(cgi_start.run_once(path)[0], 3))
+            for one, command in commands.items():
+                wall[one].append(round(cgi_start.run_once(command)[0], 3))
     return wall
 
 
