@@ -9,8 +9,9 @@ to nothing.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from portico.entry import run, serve
+    from portico.entry import run
     from portico.errors import RequestTimeout
+    from portico.serving import serve
 
 __version__ = "0.1.0"
 __all__ = ["RequestTimeout", "run", "serve"]
@@ -21,8 +22,12 @@ def __getattr__(name: str) -> object:
         from portico import errors  # noqa: PLC0415 - lazy: likewise
 
         return errors.RequestTimeout
-    if name in __all__:
+    if name == "run":
         from portico import entry  # noqa: PLC0415 - lazy: 1 ms that a mere import need not pay
 
-        return getattr(entry, name)
+        return entry.run
+    if name == "serve":
+        from portico import serving  # noqa: PLC0415 - lazy: likewise, 30 ms
+
+        return serving.serve
     raise AttributeError(f"module 'portico' has no attribute {name!r}")
