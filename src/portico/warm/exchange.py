@@ -51,7 +51,7 @@ def _record(kind: int, content: bytes) -> bytes:
     return b"\x01%c\x00\x01%b\x00\x00%b" % (kind, len(content).to_bytes(2, "big"), content)
 
 
-class _ServerGone(Exception):  # noqa: N818 - as above
+class _ServerGone(Exception):  # noqa: N818 - the event is the news
     """The web server reads no more; the log says so."""
 
 
@@ -263,7 +263,11 @@ class Exchange:
             if not down and status >= 0:
                 return status
             poll = select.poll()
-            poll.register(fd, (0 if down else select.POLLIN) | (select.POLLOUT if up else 0))
+            wanted = select.POLLOUT if up else 0
+            if not down and status < 0:
+                wanted |= select.POLLIN
+            if wanted:  # else its end would be told of again and again
+                poll.register(fd, wanted)
             if not up:
                 poll.register(0, select.POLLIN)
             if down:
