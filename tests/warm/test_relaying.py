@@ -335,6 +335,12 @@ def test_options_that_do_not_exist_are_named(make_site):
     assert "thraeds" in answer.errors
 
 
+def test_a_log_file_that_cannot_be_written_is_named(make_site):
+    answer = make_site(HELLO, "log_file='/nowhere/at/all.log'").ask()
+    assert answer.status == "500 Internal Server Error"
+    assert "cannot write to /nowhere/at/all.log" in answer.errors
+
+
 # -- NPH -----------------------------------------------------------------------------------
 
 

@@ -175,6 +175,25 @@ def test_a_limit_of_processes_is_plain_cgi(make_site):
     assert is_plain(answer, "Resource temporarily unavailable")
 
 
+ENDS_BY_ITSELF = (
+    """
+import os
+with open(JOURNAL, "a") as journal:
+    journal.write(f"{os.getpid()}\\n")
+if os.getppid() != PARENT:
+    os._exit(3)
+"""
+    + HELLO
+)
+
+
+def test_an_application_that_ends_its_process_is_loaded_a_few_times(make_site):
+    """In the resident servers; in the CGI process, whose parent is this one, it goes on."""
+    site = make_site(ENDS_BY_ITSELF.replace("PARENT", str(os.getpid())))
+    assert is_plain(site.ask(), "its servers end at the start; their log is ")
+    assert len(site.noted()) == 5  # and two lines of the CGI process
+
+
 # -- who listens ---------------------------------------------------------------------------
 
 

@@ -77,17 +77,14 @@ def serve(seat: Seat, fd: int, directory: str, options: dict[str, Any]) -> None:
         seat: Where this server sits; its lock is held until it serves.
         fd: The listening socket; owned.
         directory: Where the application is looked for first.
-        options: Settings by name, as `portico.run` takes them.
-
-    Raises:
-        ConfigError: a log file cannot be opened.
+        options: Settings by name, as `portico.run` takes them; with wrong ones each request is
+            answered 500.
     """
     began = time.time_ns()
     _forget_request()
     _shorten_log(seat.log_path)
     # the errors of each request go where its CGI process has its standard error
-    settings, fault = _settle({**DEFAULTS, **options, "errors_to": "frontend"})
-    files = LogFiles(settings)
+    settings, files, fault = _settle({**DEFAULTS, **options, "errors_to": "frontend"})
     start_logging(settings)
     if fault:
         application: Callable[..., Any] = Unloadable(fault)
@@ -113,12 +110,14 @@ def serve(seat: Seat, fd: int, directory: str, options: dict[str, Any]) -> None:
         files.close()
 
 
-def _settle(options: dict[str, Any]) -> tuple[Settings, str]:
-    """Give the settings; the usual ones and what is wrong where they cannot be."""
+def _settle(options: dict[str, Any]) -> tuple[Settings, LogFiles, str]:
+    """Give settings and log files; the usual ones, and what is wrong, where they cannot be."""
     try:
-        return from_keywords(options), ""
+        settings = from_keywords(options)
+        return settings, LogFiles(settings), ""
     except ConfigError as error:
-        return from_keywords({**DEFAULTS, "errors_to": "frontend"}), f"portico.run: {error}"
+        settings = from_keywords({**DEFAULTS, "errors_to": "frontend"})
+        return settings, LogFiles(settings), f"portico.run: {error}"
 
 
 def _forget_request() -> None:

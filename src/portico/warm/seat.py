@@ -30,18 +30,20 @@ class Seat:
         spec: The application, as a text.
         script: Full path of the script.
         lock: Descriptor of the lock file while it is held; -1 otherwise.
+        starts: How many servers this process has started.
 
     Raises:
         Trouble: the directory is not this user's own, or others may enter it.
         OSError: it cannot be made.
     """
 
-    __slots__ = ("identity", "lock", "lock_path", "log_path", "path", "script", "spec")
+    __slots__ = ("identity", "lock", "lock_path", "log_path", "path", "script", "spec", "starts")
 
     def __init__(self, spec: str, script: str, directory: str, options: str) -> None:
         self.spec = spec
         self.script = script
         self.lock = -1
+        self.starts = 0
         if not directory:
             place = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - made and checked below
             directory = f"{place}/portico-warm-{os.geteuid()}"

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 #: Seconds for somebody else's fork, on a machine that a burst of requests has loaded.
 _FORK_SECONDS = 5.0
 
+#: Servers that one request starts: one that ends while it loads its application may have been
+#: killed; the next ones will have ended by themselves.
+_MOST_STARTS = 3
+
 #: Seconds that a server which is serving may take to say whether it takes the request: all its
 #: threads may be busy. After that plain CGI is the faster way.
 _BUSY_SECONDS = 1.0
@@ -47,6 +51,8 @@ def reach(seat: "Seat", reside: "Callable[[Seat, int], None]") -> "_socket.socke
             try:
                 connection = seat.connect()  # somebody may have been faster
                 if connection is None:
+                    if seat.starts >= _MOST_STARTS:
+                        raise Trouble(f"its servers end at the start; their log is {seat.log_path}")
                     _start(seat, reside)
                     connection = seat.connect()
             finally:
@@ -68,6 +74,7 @@ def _start(seat: "Seat", reside: "Callable[[Seat, int], None]") -> None:
         Trouble: it does not listen.
         OSError: there can be no further process.
     """
+    seat.starts += 1
     ours, theirs = _socket.socketpair()
     sys.stderr.flush()
     try:
