@@ -472,9 +472,10 @@ def test_the_command_takes_one_application(named, arguments):
     assert "portico cgi takes one application" in done.stderr
 
 
-def test_the_command_started_by_hand_says_what_it_is_for(named):
+@pytest.mark.parametrize("options", [[], ["--warm"], ["--mount=/app", "--warm=/x"]])
+def test_the_command_started_by_hand_says_what_it_is_for(named, options):
     done = subprocess.run(
-        [sys.executable, "-m", "portico", "cgi", "named.py"],
+        [sys.executable, "-m", "portico", "cgi", "named.py", *options],
         env={"LC_ALL": "C.UTF-8"},
         cwd=named,
         capture_output=True,

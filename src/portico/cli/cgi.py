@@ -11,25 +11,21 @@ the first request starts.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import argparse
 
 from portico.errors import ConfigError
-
-if TYPE_CHECKING:
-    import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("app", metavar="APP", help="file, or module:callable")
+    # written down alone: what serves a request reads its command line itself (`portico.__main__`)
     parser.add_argument(
-        "--warm",
-        metavar="DIRECTORY",
-        nargs="?",
-        const="",
-        help="have a resident server answer; DIRECTORY is the private place of its socket",
+        "options",
+        metavar="--OPTION[=VALUE]",
+        nargs=argparse.REMAINDER,
+        help="--warm[=DIRECTORY], or one of portico serve",
     )
-    parser.add_argument("options", metavar="--OPTION=VALUE", nargs="*", help="as for portico serve")
 
 
 def run(arguments: argparse.Namespace) -> int:
