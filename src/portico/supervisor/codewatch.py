@@ -32,10 +32,10 @@ _SOURCES = (".py", ".wsgi")
 
 #: When a file was changed, nanoseconds since the epoch; its size. No inode: there are file systems
 #: that make up another one at each look.
-_Mark = tuple[int, int]
+Mark = tuple[int, int]
 
 #: No file's mark.
-_DOUBTFUL = (-1, -1)
+DOUBTFUL = (-1, -1)
 
 
 class CodeWatch:
@@ -55,7 +55,7 @@ class CodeWatch:
         self._more = tuple(os.path.realpath(path) for path in more)
         self._changed = changed
         self._loaded = loaded
-        self._seen: dict[str, _Mark] = {}
+        self._seen: dict[str, Mark] = {}
         self._system: ModuleType | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="portico-codewatch", daemon=True)
@@ -65,7 +65,7 @@ class CodeWatch:
         found = self._look()
         now = time.time_ns()  # beyond it lies what another machine's clock says
         self._seen = {
-            path: _DOUBTFUL if self._loaded <= mark[0] <= now else mark
+            path: DOUBTFUL if self._loaded <= mark[0] <= now else mark
             for path, mark in found.items()
         }
         self._system = _find_watchfiles()
@@ -87,7 +87,7 @@ class CodeWatch:
             if changed:
                 self._changed(changed[0])
 
-    def _settle(self, now: dict[str, _Mark]) -> dict[str, _Mark]:
+    def _settle(self, now: dict[str, Mark]) -> dict[str, Mark]:
         """Wait until nobody writes any more; gives how everything is then."""
         while not self._stopped.wait(_SETTLED):
             before, now = now, self._look()
@@ -95,7 +95,7 @@ class CodeWatch:
                 break
         return now
 
-    def _looks(self) -> Iterator[dict[str, _Mark]]:
+    def _looks(self) -> Iterator[dict[str, Mark]]:
         """Give how everything is, time and again, until it is stopped."""
         now = self._look()
         seconds = _INTERVAL
@@ -132,12 +132,12 @@ class CodeWatch:
         """Whether a change of *path* is worth a look: applications write logs and databases."""
         return path.endswith(_SOURCES) or path in self._seen
 
-    def _look(self) -> dict[str, _Mark]:
+    def _look(self) -> dict[str, Mark]:
         """Give the mark of each file."""
         own = _loaded_sources()
         for directory in _packages({os.path.dirname(path) for path in own}):  # noqa: PTH120 - likewise
             own.update(_sources_in(directory))
-        return dict(_marks(own.union(self._more)))
+        return dict(marks_of(own.union(self._more)))
 
 
 def _find_watchfiles() -> ModuleType | None:
@@ -200,7 +200,8 @@ def _sources_in(directory: str) -> list[str]:
         return []
 
 
-def _marks(paths: Iterable[str]) -> Iterator[tuple[str, _Mark]]:
+def marks_of(paths: Iterable[str]) -> Iterator[tuple[str, Mark]]:
+    """Give the mark of each file that is there."""
     for path in paths:
         try:
             about = os.stat(path)  # noqa: PTH116 - likewise

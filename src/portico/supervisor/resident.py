@@ -22,6 +22,7 @@ from portico.core.unloadable import Unloadable
 from portico.errors import ConfigError, RequestAborted
 from portico.loader import stand_in
 from portico.supervisor import worker
+from portico.supervisor.codewatch import DOUBTFUL, marks_of
 from portico.supervisor.logfiles import LogFiles, start_logging
 from portico.supervisor.reporter import resident_bytes
 from portico.transports.bind import parse
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from portico.config.settings import Settings
     from portico.engine.leader import Engine
+    from portico.supervisor.codewatch import Mark
     from portico.warm.seat import Seat
 
 log = logging.getLogger("portico")
@@ -62,12 +64,6 @@ _OF_REQUEST = frozenset(
     }
 )  # fmt: skip
 _OF_REQUESTS = ("HTTP_", "REDIRECT_", "REMOTE_", "REQUEST_", "SCRIPT_", "SERVER_", "SSL_")
-
-#: When a file was changed, nanoseconds since the epoch, and its size.
-_Mark = tuple[int, int]
-
-#: No file's mark.
-_DOUBTFUL = (-1, -1)
 
 
 def serve(seat: Seat, fd: int, directory: str, options: dict[str, Any]) -> None:
@@ -171,7 +167,7 @@ class Resident:
         self._used = self._looked = time.monotonic()
         self._ends = self._used + settings.max_lifetime if settings.max_lifetime else inf
         self._mine = os.stat(seat.path).st_ino  # noqa: PTH116 - a text
-        self._seen: dict[str, _Mark] = {}
+        self._seen: dict[str, Mark] = {}
         self._has_changed()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
@@ -243,17 +239,10 @@ class Resident:
         """Give the path of a loaded module that is not as it was loaded."""
         now = time.time_ns()
         changed = ""
-        for module in tuple(sys.modules.values()):
-            path = getattr(module, "__file__", None)
-            if not isinstance(path, str):
-                continue
-            try:
-                about = os.stat(path)  # noqa: PTH116 - a text
-            except OSError:  # being replaced just now, or in an archive
-                continue
-            mark = about.st_mtime_ns, about.st_size
+        files = [getattr(module, "__file__", None) for module in tuple(sys.modules.values())]
+        for path, mark in marks_of(file for file in files if isinstance(file, str)):
             # what was changed since the loading began may have been loaded before
-            first = _DOUBTFUL if self._began <= mark[0] <= now else mark
+            first = DOUBTFUL if self._began <= mark[0] <= now else mark
             if self._seen.setdefault(path, first) != mark:
                 changed = path
         return changed
